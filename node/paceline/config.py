@@ -119,6 +119,9 @@ def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -
         raise ConfigError(f"{CLUSTER_VARIABLE}: {error}") from None
 
 
+ASYNC_SLOTS = 100
+ASYNC_SLOTS_MAX = 65_536
+
 # --- a node -----------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +149,7 @@ class NodeConfig:
     worker_max_tasks: int | None = (
         None  # a worker is replaced that comes to this, or to one of the next two; None: never
     )
+    async_slots: int = ASYNC_SLOTS  # async tasks that one worker runs at once; 1: one after the other, as others
     worker_max_age_s: float | None = None
     worker_max_rss_bytes: int | None = None
     worker_memory_limit_bytes: int | None = None  # one that has more while it runs a task is killed; None: however much
@@ -219,6 +223,7 @@ class NodeConfig:
         _check_range("--workers", self.workers, 0, 4096)
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
+        _check_range("--async-slots", self.async_slots, 1, ASYNC_SLOTS_MAX)
         self._validate_lifetimes()
         if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_MAX_S:  # which nan is not either
             raise ConfigError(

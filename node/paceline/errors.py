@@ -122,12 +122,12 @@ class TaskTimedOut(PacelineError):
         self.deadline = deadline
         if deadline:
             what = (
-                f"the task had not ended by its deadline, {deadline}, and its worker was killed after {limit_s:.3g} s; "
+                f"the task had not ended by its deadline, {deadline}, and was ended after {limit_s:.3g} s; "
                 "give it a later one, or the cluster more workers"
             )
         else:
             what = (
-                f"the task ran for longer than its time_limit of {limit_s:g} s, and its worker was killed; give it a "
+                f"the task ran for longer than its time_limit of {limit_s:g} s, and was ended; give it a "
                 "longer one, or let it do less at a time"
             )
         super().__init__(what + failed_before(earlier))

@@ -68,6 +68,8 @@ LISTS_LEVEL: Final = 14
 lost, in records."""
 PROGRESS_LEVEL: Final = 12
 """The feature level of what running tasks say of themselves. Nothing of it is in the log: it says who may be asked."""
+ASYNC_LEVEL: Final = 11
+"""The feature level of nodes that run many tasks at once in a worker."""
 
 Reader: TypeAlias = Literal["client", "leader", "node", "worker"]
 
@@ -249,6 +251,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
+    # Of the leader itself, of a task that has lost several attempts: a worker that runs many at once is not to run it.
+    Option("alone", Choice(beside=0, alone=1), ("node",), keywords=(), level=ASYNC_LEVEL),
     # Of the leader itself, which notes it in the log of a call that is to be remembered.
     Option("accepted", Moment(), ("leader",), keywords=(), level=RECORDS_LEVEL),
     # Of a call by name: whether it is the call that says its priority, though that is the usual one.
@@ -387,17 +391,22 @@ def understood(options: Options, level: int) -> Options:
 
 def with_moments(options: Options, now_ms: int) -> Options:
     """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment, and a
-    call that is to be remembered has that moment, too. How much time is left no client says. The same map if there is
-    nothing of all that."""
+    call that is to be remembered has that moment, too. No client says how much time is left, nor what runs alone. The
+    same map if there is nothing of all that."""
     found = options
-    if "time_left" in options:
-        found = {key: value for key, value in options.items() if key != "time_left"}
+    if "time_left" in options or "alone" in options:
+        found = {key: value for key, value in options.items() if key not in ("time_left", "alone")}
     for key in MOMENT_KEYS:
         if options.get(key, 0) < 0:
             found = {**found, key: at_admission(options[key], now_ms)}
     if options.get("result_ttl", 0):
         found = {**found, "accepted": max(1, now_ms)}
     return found
+
+
+def alone(options: Options | None) -> Options:
+    """The options of a call that is handed out to run alone."""
+    return {"alone": 1} if options is None else {**options, "alone": 1}
 
 
 def with_time_left(options: Options, now_ms: int) -> Options:

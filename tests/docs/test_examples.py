@@ -18,6 +18,7 @@ SAYS = {
     "report.py": "the report of 2026-11\nsucceeded\n",
     "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
+    "pages.py": "5\npage 49 True\nat once\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
 }
 """The file that the page has the example put into, which is named last before it -> what it prints."""

@@ -108,7 +108,8 @@ def test_an_await_that_times_out_stops_its_task(one_node: Cluster, tmp_path: Pat
 
 def test_tasks_are_cancelled_by_name_and_state(one_node: Cluster, tmp_path: Path) -> None:
     with one_node.client() as client, one_node.client() as operator:
-        runs = [begun(client, "await_for_ever", tmp_path / f"begun{number}") for number in range(2)]
+        names = [tmp_path / f"begun{number}" for number in range(2)]
+        runs = [begun(client, "sleep_for_ever", name, cancel_raises=True) for name in names]
         waits = [client.submit("cancel_tasks.square", number) for number in range(600)]
         late = [client.submit(NamedTask("cancel_tasks.square", delay=3600), number) for number in range(600)]
         others = [client.submit(NamedTask("cancel_tasks.fail_once_cancelled", delay=3600), "x") for _ in range(20)]
@@ -119,7 +120,7 @@ def test_tasks_are_cancelled_by_name_and_state(one_node: Cluster, tmp_path: Path
         counts = operator.cancel_where("cancel_tasks.sq*", state=("waiting", "running"))
         assert (counts["cancelled"], sum(counts.values())) == (600, 600)
         assert not any(future.done() for future in [*runs, *others])
-        assert operator.cancel_where("cancel_tasks.a*", state="running")["stopping"] == 2
+        assert operator.cancel_where("cancel_tasks.sl*", state="running")["stopping"] == 2
         assert all(isinstance(future.exception(DEADLINE_S), TaskCancelled) for future in [*waits, *runs])
         assert operator.cancel_where(all_names=True)["cancelled"] == len(others)
         assert client.submit("cancel_tasks.square", 7).result(DEADLINE_S) == 49

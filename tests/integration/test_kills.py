@@ -99,7 +99,7 @@ def test_what_stands_behind_a_task_that_ends_their_worker_loses_no_attempt() -> 
 
 def test_a_worker_that_is_blocked_by_what_a_task_has_left_is_replaced_and_nothing_else_loses_an_attempt() -> None:
     """The outcome of that task is told, and others of its name travel with it."""
-    with Cluster.local(TASKS_FILE, nodes=1, workers=1) as cluster, cluster.client() as client:
+    with Cluster.local(TASKS_FILE, nodes=1, workers=1, async_slots=1) as cluster, cluster.client() as client:
         short = NamedTask("sample_tasks.leave_blocking_if", max_attempts=1)
         assert not any(client.map(short, [False] * 500))
         leaves, behind = client.submit(short, True), [client.submit(short, False) for _ in range(500)]

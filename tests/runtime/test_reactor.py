@@ -34,9 +34,12 @@ from paceline_protocol.messages import Message, PeerMessage
 from paceline_protocol.messages.children import (
     CleaningUp,
     Done,
+    LoopBlocked,
     MetricsReply,
     MetricsRequest,
     Run,
+    ServeAsync,
+    StopAttempts,
     WorkerFailed,
     WorkerReady,
 )
@@ -75,6 +78,7 @@ class PlayedChildren:
         self.memory: dict[bytes, int] = {}
         self.spares: list[tuple[bytes, tuple[str, ...]]] = []
         self.introduced: set[bytes] = set()
+        self.more = 0
 
     def introduces_itself(self, worker_id: bytes) -> bool:
         if worker_id in self.introduced:
@@ -101,6 +105,13 @@ class PlayedChildren:
     def begun(self, worker_id: bytes) -> int | None:
         return 0
 
+    def blamed(self, worker_id: bytes) -> int:
+        return 0
+
+    def have_more(self, count: int) -> bool:
+        self.more += count
+        return True
+
     def withhold(self, worker_id: bytes, through: int) -> None:
         pass
 
@@ -126,7 +137,7 @@ class PlayedChildren:
 class Rig:
     """One node that leads nothing, a worker, a web process, a client."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, *, async_slots: int = 1, **limits: int) -> None:
         """``limits``: of the memory of workers."""
         self.now = 0.0
         self.passes_s = 0.0  # at each look at the clock
@@ -134,7 +145,7 @@ class Rig:
         self.network = MemoryNetwork()
         self.transport = self.network.node(NODE)
         core = NodeCore(
-            Settings(cluster_name="test", expect=3),
+            Settings(cluster_name="test", expect=3, async_slots=async_slots),
             Identity("a", incarnation=1),
             address=NODE,
             spare_cluster_id="cluster-a",
@@ -352,6 +363,24 @@ def test_a_worker_that_sends_what_can_not_be_read_is_killed_and_its_task_is_lost
     rig.reactor._children.ended(3, 0.0)
     ((lost,),) = [batch.items for batch in slots.held.unrecorded]
     assert (lost[2], lost[3].decode()) == (TaskEnd.LOST, "the worker was killed, as it sent half a frame")
+
+
+def test_a_worker_is_told_that_it_runs_many_at_once_and_then_what_to_run_and_what_to_stop() -> None:
+    rig = Rig(async_slots=3)
+    rig.ends["other"] = rig.network.worker(NODE, b"other")
+    rig.say("worker", WorkerReady(1, ("add", "nap"), async_names=("nap",)))
+    link = rig.reactor.core.leader_link
+    nap = (b"i" * 16, 1, "nap", b"", None)
+    link.slots.take([nap], 0.0)
+    rig.reactor.turn()
+    assert rig.children.more == 1, "it is started with the first such task"
+    told = rig.say("other", WorkerReady(2, ("add", "nap"), async_names=("nap",)))
+    assert told == [ServeAsync(3), Run((nap,))]
+    link.slots.stop([(nap[0], 1)], 0.0)
+    assert rig.say("other", LoopBlocked("nap", 250)) == [StopAttempts((nap[0],))]
+    rig.say("worker", LoopBlocked("add", 250))
+    counters = rig.reactor.counters
+    assert (counters.loops_blocked, counters.loops_blocked_s) == (1, 0.25), "the other one has no loop to block"
 
 
 def with_a_task(**limits: int) -> Rig:

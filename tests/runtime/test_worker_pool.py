@@ -61,6 +61,26 @@ def test_what_a_task_ended_is_replaced_without_a_pause_however_often_and_quickly
         pool.respawn(0.5)
 
 
+def test_if_more_are_to_get_tasks_the_spare_does_at_once_and_another_is_started(new_pool: Start) -> None:
+    pool = new_pool()
+    _successor, spare = spared(pool, 1.0)
+    assert pool.have_more(1)
+    assert not pool.have_more(1), "once"
+    assert pool.replace(b"", 1.0) == (spare.id, NAMES)
+    (third,) = pool.respawn(1.0)
+    assert not pool.ready(third.id, NAMES), "it is the spare now"
+
+
+def test_if_more_are_to_get_tasks_and_there_is_no_spare_the_next_that_is_ready_does(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    assert pool.ready(first.id, NAMES)
+    assert pool.have_more(1)
+    assert pool.replace(b"", 1.0) is None
+    (second,) = pool.respawn(1.0)
+    assert pool.ready(second.id, NAMES)
+
+
 def test_what_was_never_ready_could_not_live_however_long_it_took(new_pool: Start) -> None:
     pool = new_pool()
     now = 100.0

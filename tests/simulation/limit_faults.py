@@ -13,15 +13,15 @@ from simulation.peer_faults import Method
 
 
 def begin_late(true: Method) -> Method:
-    def begins(self: TimeLimits, worker_id: bytes, assignment: Assignment, now: float) -> None:
-        true(self, worker_id, assignment, now + 1.0)
+    def begins(self: TimeLimits, worker_id: bytes, assignment: Assignment, now: float, **kind: bool) -> None:
+        true(self, worker_id, assignment, now + 1.0, **kind)
 
     return begins
 
 
 def begin_early(true: Method) -> Method:
-    def begins(self: TimeLimits, worker_id: bytes, assignment: Assignment, now: float) -> None:
-        true(self, worker_id, assignment, now - 0.15)
+    def begins(self: TimeLimits, worker_id: bytes, assignment: Assignment, now: float, **kind: bool) -> None:
+        true(self, worker_id, assignment, now - 0.15, **kind)
 
     return begins
 

@@ -25,7 +25,7 @@ from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
 from paceline_protocol.codec import decode, encode, encode_defaults
-from paceline_protocol.messages.children import Run, WorkerReady
+from paceline_protocol.messages.children import Run, ServeAsync, StopAttempts, WorkerReady
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.records import PRIORITY_DEFAULT
 from simulation import tasks
@@ -156,10 +156,16 @@ class SimulatedNode:
         return MemoryTransport.send_peer(self._transport, address, frames, is_quick=is_quick)
 
     def _send_child(self, worker_id: bytes, frame: bytes) -> Sent:
-        run = decode(frame)
+        said = decode(frame)
         for worker in self.workers:
-            if worker.worker_id == worker_id and isinstance(run, Run):
-                worker.is_sent(self, run)
+            if worker.worker_id != worker_id:
+                continue
+            if isinstance(said, Run):
+                worker.is_sent(self, said)
+            elif isinstance(said, ServeAsync):
+                worker.room = said.slots
+            elif isinstance(said, StopAttempts):
+                worker.is_told_to_stop(self, said.ids)
         return MemoryTransport.send_child(self._transport, worker_id, frame)
 
     def _feature_level(self) -> int:
@@ -190,7 +196,7 @@ class SimulatedNode:
         worker_id = self.world.rng.randbytes(8)
         worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
         announced = [(name, PRIORITY_DEFAULT, asked) for name, asked in tasks.ANNOUNCED.items()]
-        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES, encode_defaults(announced))))
+        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES, encode_defaults(announced), tasks.ASYNC_NAMES)))
         self.workers.append(worker)
 
     def lose_worker(self, worker: SimulatedWorker) -> None:
@@ -201,7 +207,7 @@ class SimulatedNode:
         if worker.is_cut:
             for given in worker.queue[:1] if worker.cleaning_up is None else ():
                 self.world.oracle.hear(CutByDrain(self.world.now, given.task_id, given.attempt))
-        self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun)
+        self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun, blamed=worker.blamed)
         if not worker.is_replaced:
             self.add_worker()
 

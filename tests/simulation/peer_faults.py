@@ -40,7 +40,7 @@ from paceline_protocol.codec import decode_calls
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart
-from paceline_protocol.messages.records import Outcome, TaskEnd
+from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.work import Beat
 from simulation.machines import SimulatedNode
 
@@ -157,8 +157,10 @@ def count_what_is_on_its_way(true: Method) -> Method:
 
 
 def have_no_window(true: Method) -> Method:
-    def init(self: NodeLedger, node_id: str, slots: int, names: frozenset[str], window_bytes: int = 0) -> None:
-        true(self, node_id, slots, names)
+    def init(
+        self: NodeLedger, node_id: str, slots: int, names: frozenset[str], window_bytes: int = 0, **kind: bool
+    ) -> None:
+        true(self, node_id, slots, names, **kind)
 
     return init
 
@@ -182,11 +184,11 @@ def do_not_log_starts(true: Method) -> Method:
 
 
 def take_old_accounts(true: Method) -> Method:
-    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float) -> None:
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float, *args: Any) -> None:
         state = self.by_id.get(node_id)
         if state is not None and state.account >> INCARNATION_SHIFT == enrol.version >> INCARNATION_SHIFT:
             state.account = min(state.account, enrol.version - 1)
-        true(self, node_id, enrol, now)
+        true(self, node_id, enrol, now, *args)
 
     return on_enrol
 
@@ -367,8 +369,8 @@ def call_failures_successes(true: Method) -> Method:
 
 
 def begin_nothing(true: Method) -> Method:
-    def worker_lost(self: Slots, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None) -> Any:
-        return true(self, worker_id, 0, killed_for)
+    def worker_lost(self: Slots, worker_id: bytes, begun: int | None = None, *more: Any) -> Any:
+        return true(self, worker_id, 0, *more)
 
     return worker_lost
 

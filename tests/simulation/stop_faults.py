@@ -46,9 +46,9 @@ def have_grace(factor: float) -> Any:
     def planted(true: Method) -> Method:
         def asked_to_stop(self: TimeLimits, worker_id: bytes, task_id: bytes, now: float) -> None:
             true(self, worker_id, task_id, now)
-            task = self._running.get(worker_id)
-            if task is not None and task.task_id == task_id and task.grace_ms:
-                self._running[worker_id] = task._replace(stop_by=now + factor * task.grace_ms / 1_000)
+            task = self._running.get((worker_id, task_id))
+            if task is not None and task.grace_ms:
+                self._running[worker_id, task_id] = task._replace(stop_by=now + factor * task.grace_ms / 1_000)
                 self._find_next()
 
         return asked_to_stop
@@ -59,8 +59,8 @@ def have_grace(factor: float) -> Any:
 def have_grace_from_the_beginning(true: Method) -> Method:
     """It is killed so long after it has begun, whether anybody asks or not."""
 
-    def begins(self: TimeLimits, worker_id: bytes, assignment: Any, now: float) -> None:
-        true(self, worker_id, assignment, now)
+    def begins(self: TimeLimits, worker_id: bytes, assignment: Any, now: float, **kind: bool) -> None:
+        true(self, worker_id, assignment, now, **kind)
         true_asked(self, worker_id, assignment[0], now)
 
     true_asked = TimeLimits.asked_to_stop

@@ -17,6 +17,8 @@ from simulation.faults import Faults
 
 REVERSE, RAISE, SLEEP, KILL, FLAKY = "reverse", "raise", "sleep", "kill", "flaky"
 NAMES = (REVERSE, RAISE, SLEEP, KILL, FLAKY)
+ASYNC_NAMES = (SLEEP, KILL, FLAKY)
+"""Those of which workers run many at once, in worlds where nodes are to."""
 ARGS_BYTES = 8
 LARGE_BYTES = 30_000
 LASTS, LASTS_S = b"\xff" * ARGS_BYTES, 5.0

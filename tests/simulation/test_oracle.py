@@ -246,6 +246,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AtMostOnce, [submitted(ONCE), ended(LOST), started()]),
     (AtMostOnce, [submitted(), started(), started()]),
     (HandedOut, [submitted(), dispatched(0), started(), dispatched(1), started()]),
+    (HandedOut, [submitted(), dispatched(0), started(), e.KilledBeside(2.0, ID), started()]),
     (Attempts, [submitted(TWICE), started(1), started(2), ended(LOST, attempt=2), told(LOST)]),
     (Attempts, [submitted(ONCE), ended(LOST), told(LOST)]),
     (Attempts, [submitted(), *map(started, range(1, 9)), ended(DONE, attempt=8)]),

@@ -60,7 +60,8 @@ from paceline.core.state.results import Results
 from paceline.core.state.retries import Retries
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
-from paceline.core.work import slots
+from paceline.core.work import limits, slots
+from paceline.core.work.async_slot import AsyncSlot
 from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.kept_remarks import KeptRemarks
@@ -76,6 +77,7 @@ from paceline.runtime.reactor import Reactor
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.records import TaskEnd
 from simulation import (
+    async_faults,
     dead_faults,
     default_faults,
     drain_faults,
@@ -137,6 +139,7 @@ RETRIES = "core.scheduling.test_retries:test"
 CANCEL = "core.scheduling.test_cancelling:test"
 OWNERS = "core.scheduling.test_owners:test"
 STOPS = "core.work.test_stopping:test"
+ASYNC = "core.work.test_async_slots:test"
 DEFAULTS = "core.scheduling.test_defaults:test"
 DUE = "core.scheduling.test_due_tasks:test"
 RETENTION, READING = "core.scheduling.test_retention:test", "core.scheduling.test_reading_clients:test"
@@ -841,6 +844,59 @@ FAULTS = [
         limit_faults.forget_for_what,
         "core.work.test_limits:test_a_task_whose_worker_was_killed_for_it_has_timed_out_and_is_not_lost",
     ),
+    # many tasks at once in a worker
+    Fault(
+        "an async worker is given more than it has room for",
+        AsyncSlot,
+        "is_free",
+        async_faults.have_room_for_all,
+        f"{ASYNC}_an_async_worker_has_as_many_as_it_has_room_for_and_the_others_none_of_them",
+    ),
+    Fault(
+        "a worker with others is killed for a task that was not cancelled first",
+        LimitedTask,
+        "is_to_cancel",
+        async_faults.kill_at_once,
+        finding="was not cancelled before",
+        seed=3,
+    ),
+    Fault(
+        "what was cancelled for its limit goes on beside others",
+        limits,
+        "ASYNC_GRACE_S",
+        async_faults.let_go_on,
+        finding="longer than it may",
+        seed=3,
+    ),
+    Fault(
+        "what runs beside a task for which their worker is killed has lost an attempt",
+        slots,
+        "_is_spared",
+        async_faults.spare_nobody,
+        finding="no node or worker was lost",
+        seed=6,
+    ),
+    Fault(
+        "what may start once begins again as another one ends its worker",
+        slots,
+        "may_begin_again",
+        async_faults.begin_all_again,
+        f"{ASYNC}_one_that_goes_on_has_its_worker_killed_and_the_others_begin_again_as_the_same_attempt",
+    ),
+    Fault(
+        "a leader takes places for async tasks for those of any",
+        LiveTasks,
+        "enrol",
+        async_faults.have_one_ledger,
+        "core.scheduling.test_async_ledgers:test_a_flood_of_one_kind_leaves_the_other_its_slots",
+    ),
+    Fault(
+        "what has lost several attempts has others beside it",
+        LiveTasks,
+        "_place",
+        async_faults.run_beside_others,
+        "core.scheduling.test_async_ledgers:test_what_has_lost_several_attempts_runs_alone_in_the_slot_of_another_task",
+    ),
     # what is kept for a time, and what is read
     Fault(
         "whoever has a result releases it though it is kept for a time",
@@ -1173,7 +1229,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 206
+PLANTED = 213
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

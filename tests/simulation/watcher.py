@@ -36,6 +36,7 @@ from simulation.oracle.events import (
     TakesTasks,
     WaitsSeen,
 )
+from simulation.tasks import ASYNC_NAMES, NAMES
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
@@ -177,6 +178,12 @@ class Watcher:
 
     def look_at_waits(self) -> None:
         """Say which tasks wait, and where a worker is free."""
+        for is_async in (False, True) if self._world.has_async else (False,):
+            self._look_at_waits_of(is_async=is_async)
+
+    def _look_at_waits_of(self, *, is_async: bool) -> None:
+        """Of the tasks of one kind, and the workers that run those."""
+        names = [name for name in NAMES if (self._world.has_async and name in ASYNC_NAMES) == is_async]
         waiting: dict[bytes, str] = {}
         free: set[str] = set()
         for node in self._world.nodes:
@@ -185,19 +192,24 @@ class Watcher:
             if node.core.leader is not None:
                 lanes = node.core.leader.tasks.served_lanes()
                 waiting.update(
-                    (task.id, f"{node.core.node_id}, which leads,") for lane in lanes for task in lane.tasks()
+                    (task.id, f"{node.core.node_id}, which leads,")
+                    for lane in lanes
+                    for task in lane.tasks()
+                    if task.name in names
                 )
             node_id, slots = node.core.node_id, node.core.leader_link.slots
-            waiting.update((assignment[0], node_id) for assignment in slots.queue)
+            waiting.update((each[0], node_id) for each in (slots.async_queue if is_async else slots.queue))
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
+                if slot is not None and slot.is_async != is_async:
+                    continue
                 if slot is not None and worker.is_free:
                     if not slot.is_leaving and slots.draining.takes_tasks:
                         free.add(node_id)
                 elif slot is not None:
                     behind = (given.task_id for given in worker.waiting)
                     waiting.update((task_id, node_id) for task_id in behind if task_id not in slot.taken_back)
-        self._hear(WaitsSeen(self._world.now, waiting, frozenset(free)))
+        self._hear(WaitsSeen(self._world.now, waiting, frozenset(free), is_async))
 
     def frames_leave(self, node: SimulatedNode, frames: Sequence[bytes]) -> None:
         """A batch leaves for a peer."""
@@ -217,8 +229,9 @@ class Watcher:
         elif core.node_id in leader.nodes.by_id:
             last, seen.dispatched = seen.dispatched, leader.nodes.by_id[core.node_id].dispatch_seq
             if seen.dispatched != last and seen.dispatched % FIRST_SEQ:  # the numbers begin anew with each start
-                held = leader.tasks.ledgers[core.node_id].held.values()
-                given += [(task.id, task.attempt) for task in held if task.sent_seq > last]
+                for ledger in leader.tasks.ledgers_of(core.node_id):
+                    held = ledger.held.values()
+                    given += [(task.id, task.attempt) for task in held if task.sent_seq > last]
         for task_id, attempt in given:
             since = self._record.stories[task_id].submitted_at
             shown_ms = max([seen.wall_ms, *(ms for at_s, ms in seen.set_back if at_s >= since)])

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
+from paceline.core.work.limits import ASYNC_GRACE_S
 from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import decode, encode
-from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, Stop
+from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, ServeAsync, Stop, StopAttempts
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import pack_value
 from simulation import tasks
@@ -19,6 +20,7 @@ from simulation.oracle.events import (
     DrainKills,
     Finished,
     GivenToWorker,
+    KilledBeside,
     NextInLine,
     Overran,
     Overstayed,
@@ -66,6 +68,9 @@ class SimulatedWorker:
     dies_at: float = inf  # it was killed, and its node notices by then, behind what it had written
     is_replaced: bool = False  # another was started in its place
     is_cut: bool = False  # it was killed as the drain of its node was over
+    room: int = 0  # of one that runs many at once: it has begun all that is in the queue
+    blamed: int = 0  # likewise: which of those that it was given has ended it, as far as it can tell
+    over: set[bytes] = field(default_factory=set)  # likewise: what it was told to stop for its limit
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
 
@@ -75,6 +80,8 @@ class SimulatedWorker:
             return self.dies_at
         if self.endpoint.waiting:
             return now
+        if self.room:
+            return min([given.due for given in self.queue], default=inf)
         seen_at = self.asked[0] if self.asked is not None else inf
         if self.cleaning_up is not None:
             return min(self.clean_at, seen_at)
@@ -83,14 +90,20 @@ class SimulatedWorker:
     @property
     def waiting(self) -> list[Given]:
         """What it has not begun."""
+        if self.room:
+            return []
         return self.queue if self.cleaning_up is not None else self.queue[1:]
 
     @property
     def is_free(self) -> bool:
+        if self.room:
+            return len(self.queue) + len(self.unread) < self.room
         return not self.queue and self.cleaning_up is None
 
     def is_sent(self, node: SimulatedNode, run: Run) -> None:
         """The node sends it these."""
+        assert node.core is not None
+        node.world.watcher.look_at_availability(node, node.core)  # it may take tasks again since earlier in this turn
         for task in run.tasks:
             node.world.oracle.hear(GivenToWorker(node.world.now, task[0], node.identity.node_id))
             self.unread.append(task)
@@ -100,10 +113,26 @@ class SimulatedWorker:
             raise InvariantBroken(
                 f"worker {self.worker_id.hex()} is given {len(self.given)} tasks, and may run {limit}"
             )
+        if self.room and len(self.queue) + len(self.unread) > self.room:
+            raise InvariantBroken(f"worker {self.worker_id.hex()} has {self.room} slots, and is given more tasks")
         self._look_forward(node)
 
+    def is_told_to_stop(self, node: SimulatedNode, ids: tuple[bytes, ...]) -> None:
+        """The node has it stop these, as they are over their limits, or as somebody wants them cancelled."""
+        assert node.core is not None
+        oracle, slot = node.world.oracle, node.core.leader_link.slots.async_workers[self.worker_id]
+        for task_id in ids:
+            attempt = slot.running[task_id][0]
+            if task_id in slot.over and task_id not in self.over:
+                self.over.add(task_id)
+                node.world.events["async task cancelled for its limit"] += 1
+                oracle.hear(Overran(node.world.now, task_id, attempt, ASYNC_GRACE_S))
+            else:
+                node.world.events["async task asked to stop"] += 1
+                oracle.hear(AskedToStop(node.world.now, task_id, attempt))
+
     def _look_forward(self, node: SimulatedNode) -> None:
-        if self.unread and self.is_free:
+        if not self.room and self.unread and self.is_free:
             node.world.oracle.hear(NextInLine(node.world.now, self.unread[0][0]))
 
     def step(self, node: SimulatedNode) -> None:
@@ -117,8 +146,15 @@ class SimulatedWorker:
             message = decode(frame)
             if isinstance(message, Run):
                 done += self._take(node, message)
+            elif isinstance(message, ServeAsync):
+                self.room = message.slots
+            elif isinstance(message, StopAttempts):
+                self._stop(now, message.ids)
             else:
                 assert isinstance(message, Stop)
+        if self.room:
+            self._step_async(node)
+            return
         if self.cleaning_up is not None and now >= self.clean_at:
             task_id, attempt, *_ = self.cleaning_up
             self.cleaning_up = None
@@ -147,6 +183,42 @@ class SimulatedWorker:
             world.events["task that its dying worker had not begun"] += len(self.queue)
             node.lose_worker(self)
 
+    def _step_async(self, node: SimulatedNode) -> None:
+        """What runs at once ends in any order."""
+        world, now = node.world, node.world.now
+        done: list[Outcome] = []
+        dies, blamed = False, 0
+        for given in sorted(self.queue, key=lambda each: each.due):
+            if given.due > now or dies:
+                break
+            self.queue.remove(given)
+            if given.outcome is None:
+                dies = True
+                blamed = max(n for n, each in enumerate(self.given, 1) if each == (given.task_id, given.attempt))
+                continue
+            task_id, attempt, end, payload, _duration_us = given.outcome
+            if end != TaskEnd.CANCELLED or task_id not in self.over:  # else its node says how it ended
+                world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
+            done.append(given.outcome)
+        if done:
+            self.endpoint.send(encode(Done(tuple(done))))
+        if dies:
+            world.events["worker killed by its task"] += 1
+            world.events["async task beside the one that killed its worker"] += len(self.queue)
+            self.blamed = blamed if world.rng.random() < 0.5 else 0
+            if self.blamed:
+                for given in self.queue:
+                    world.oracle.hear(KilledBeside(now, given.task_id))
+            node.lose_worker(self)
+
+    def _stop(self, now: float, ids: tuple[bytes, ...]) -> None:
+        """It is to stop those of these that it runs."""
+        for given in self.queue:
+            if given.task_id in ids and given.when_asked != WhenAsked.GOES_ON:
+                given.due = now
+                if given.when_asked == WhenAsked.STOPS:
+                    given.outcome = (given.task_id, given.attempt, TaskEnd.CANCELLED, STOPPED, 50)
+
     def _clean_up(self, node: SimulatedNode, outcome: Outcome, takes_s: float) -> None:
         """What stands behind has to wait."""
         node.world.events["worker that cleans up behind a task"] += 1
@@ -172,6 +244,10 @@ class SimulatedWorker:
         due = self.queue[-1].due if self.queue else max(world.now, self.clean_at)
         del self.unread[: len(run.tasks)]
         for task_id, attempt, name, args, options in run.tasks:
+            if self.room:
+                due = world.now
+                self.begun += 1
+                world.oracle.hear(Started(world.now, task_id, attempt, node.identity.node_id))
             due += tasks.takes_s(name, args, world.rng)
             when_asked = tasks.when_asked(args)
             if tasks.kills_worker(name, args, attempt):
@@ -180,7 +256,8 @@ class SimulatedWorker:
                 outcome = (task_id, attempt, *tasks.outcome(name, args, attempt, options), 50)
                 leaves_s = tasks.leaves_s(args, world.rng)
                 self.queue.append(Given(due, task_id, attempt, outcome, leaves_s, when_asked))
-        return self._begin(node) if was_idle else []
+        world.events["async task that begins beside others"] += self.room > 0 and len(self.queue) > len(run.tasks)
+        return self._begin(node) if was_idle and not self.room else []
 
     def _begin(self, node: SimulatedNode) -> list[Outcome]:
         """Begin the first task of the queue that is not withheld. Returns the answers for those that it passes over."""
@@ -217,12 +294,22 @@ class SimulatedChildren:
     def _find(self, worker_id: bytes) -> SimulatedWorker | None:
         return next((worker for worker in self._node.workers if worker.worker_id == worker_id), None)
 
+    def have_more(self, count: int) -> bool:
+        if len(self._node.workers) > self._node.world.workers_per_node:
+            return False
+        for _ in range(count):
+            self._node.add_worker()
+        return True
+
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         return True
 
     def begun(self, worker_id: bytes) -> int | None:
         worker = self._find(worker_id)
         return None if worker is None else worker.begun
+
+    def blamed(self, worker_id: bytes) -> int:
+        return 0
 
     def withhold(self, worker_id: bytes, through: int) -> None:
         """The worker sees it a moment later, by the clock of the node, which may jump to its next look."""
@@ -256,10 +343,18 @@ class SimulatedChildren:
             raise InvariantBroken(f"worker {worker_id.hex()} is to be killed, and has said nothing wrong")
         if task is not None:
             has = {given.task_id for given in worker.queue} | {assignment[0] for assignment in worker.unread}
-            if has - {task.task_id}:
+            if worker.room:
+                for task_id in sorted(has - {task.task_id}):
+                    self._node.world.events["async task whose worker is killed for another"] += 1
+                    self._node.world.oracle.hear(KilledBeside(self._node.world.now, task_id))
+            elif has - {task.task_id}:
                 raise InvariantBroken(f"worker {worker_id.hex()} is killed for one task, and has another")
-            if has or not self._node.world.clocks_tell_time:  # then what it has answered may come behind its end
-                kind = Overstayed if task.stop_by <= task.limit_at else Overran
+            is_for_limit = task.stop_by > task.limit_at
+            if worker.room and is_for_limit:  # that was said when it was cancelled
+                if task.task_id not in worker.over:
+                    raise InvariantBroken(f"worker {worker_id.hex()} is killed for what was not cancelled before")
+            elif has or not self._node.world.clocks_tell_time:  # then what it has answered may come behind its end
+                kind = Overran if is_for_limit else Overstayed
                 self._node.world.oracle.hear(kind(self._node.world.now, task.task_id, task.attempt))
             self._node.world.events["worker killed though it had just answered"] += not has
         why = "what a task has left"

@@ -89,6 +89,8 @@ REPLACED_AFTER_TASKS = 5
 """A worker is replaced so soon, in a quarter of the worlds."""
 ASKS_HOW_FAR = 7
 """In one world of so many."""
+ASYNC_SLOTS = 3
+"""Of one worker, in a third of the worlds."""
 NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload; so of arguments
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
 """A result or two are under way to a client, a few wait, and for few tasks does one beside another, so that every bound
@@ -122,6 +124,7 @@ class World:
         self._trace = trace
         self._steps = 0
         self._processes = 0
+        self.has_async = seed % 3 == 0  # nodes run many tasks at once in a worker
         self.settings = Settings(
             cluster_name="simulated",
             expect=expect or nodes,
@@ -129,6 +132,7 @@ class World:
             voters=nodes if nodes % 2 else max(1, nodes - 1),
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
+            async_slots=ASYNC_SLOTS if self.has_async else 1,
             worker_max_tasks=REPLACED_AFTER_TASKS if seed % 4 == 3 else 0,
             log_keep_entries=self.rng.choice((8, 256, 4_096)),
             log_keep_bytes=self.rng.choice((2_000, 16 << 20)),
@@ -484,6 +488,8 @@ class World:
             self._read_what_is_kept()
             self._use_dead_tasks()
         self._use_beside_long_tasks()
+        if self.has_async:
+            self._use_many_at_once()
         if self.faults.link_byte_s:
             self._use_for_large_tasks()
         self._lose_a_client()
@@ -522,6 +528,17 @@ class World:
                 self._wait(Wait.RESULTS, since)
             while not (client.is_done and self.has_all_accounts()):
                 self._wait(Wait.RESULTS, since)
+
+    def _use_many_at_once(self) -> None:
+        """Of tasks that run beside each other some are over their limits: one stops when it is cancelled, one goes on,
+        and its worker is killed; beside them are others that may go on."""
+        since, client = self.now, self.rng.choice(self.clients)
+        for args, options in ((STOPS, {"time_limit": 250}), (LASTS, {"time_limit": 250, "delivery": AT_MOST_ONCE})):
+            client.submit(args, options, name=tasks.FLAKY)
+            for _ in range(3):
+                client.submit(STOPS, {"cancel_grace": 1_000}, name=tasks.FLAKY)
+        while not client.is_done:
+            self._wait(Wait.RESULTS, since)
 
     def _lose_a_client(self) -> None:
         """A client dies that has one task which can't run for long, one which runs, and others which do not end with

@@ -48,17 +48,20 @@ class PlayedNode:
 
     def receive(self, expected: type[M]) -> M:
         while True:
-            while not self._frames:
-                data = self.child.link.recv(65_536)
-                assert data, f"the worker's end came before a {expected.__name__}"
-                self._frames += self._reader.feed(data)
-            message = codec.decode(self._frames.popleft())
+            message = self.receive_any(expected.__name__)
             if isinstance(message, Remarks):  # of tasks that print, beside all else
                 self.remarks.append(message)
                 if expected is not Remarks:
                     continue
             assert isinstance(message, expected)
             return message
+
+    def receive_any(self, expected: str = "message") -> Message:
+        while not self._frames:
+            data = self.child.link.recv(65_536)
+            assert data, f"the worker's end came before a {expected}"
+            self._frames += self._reader.feed(data)
+        return codec.decode(self._frames.popleft())
 
     def send(self, message: Message) -> None:
         self.send_frame(codec.encode(message))

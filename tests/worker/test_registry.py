@@ -485,3 +485,46 @@ def test_what_is_announced_of_tasks_is_what_they_were_decorated_with(tasks: dict
         ("urgent", 9, {}),
     ]
     assert decode_defaults(encode_defaults(registry.defaults())) == registry.defaults()
+
+
+def test_what_can_run_many_at_once_is_async_or_asks_for_a_thread() -> None:
+    assert not task(name="plain")(_computes).is_async
+    assert task(name="asynchronous")(_asynchronous).is_async
+    threaded = task(name="threaded", run_in="thread")(_waits)
+    assert (threaded.is_async, threaded.options(priority=9).run_in) == (True, "thread")
+    assert registry.async_names() == ("asynchronous", "threaded")
+
+
+async def _asynchronous() -> None: ...
+
+
+def _waits() -> None: ...
+
+
+def _computes() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "keywords", "says"),
+    [
+        (_waits, {"run_in": "process"}, 'it is "thread", or left out'),
+        (_asynchronous, {"run_in": "thread"}, "which runs beside others as it is"),
+        (
+            _waits,
+            {"run_in": "thread", "soft_time_limit": 5},
+            "in a thread; leave soft_time_limit out",
+        ),
+        (_waits, {"run_in": "thread", "cancel_raises": True}, "leave cancel_raises out"),
+    ],
+)
+def test_what_can_not_run_in_a_thread_is_refused_where_it_is_written(
+    function: Callable[..., Any], keywords: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        task(**keywords)(function)
+
+
+def test_nor_can_a_call_ask_for_that() -> None:
+    threaded = task(name="threaded", run_in="thread")(_waits)
+    with pytest.raises(ConfigError, match="cancel_raises"):
+        threaded.options(cancel_raises=True)

@@ -41,6 +41,12 @@ NAMES_SHOWN = 5
 @setting("--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by.")
 @setting("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
 @setting(
+    "--async-slots",
+    type=int,
+    metavar="N",
+    help="Async tasks that a worker for them runs at once: 1 to 65,536. Default: 100.",
+)
+@setting(
     "--worker-max-tasks",
     type=int,
     metavar="N",

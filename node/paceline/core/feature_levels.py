@@ -37,7 +37,7 @@ LEVELS: Final[dict[int, str]] = {
     options.DEAD_LEVEL: "dead tasks that are kept, and requeued",
     options.LOST_CLIENTS_LEVEL: "tasks that are cancelled when their client is gone",
     options.DEADLINE_LEVEL: "deadlines of tasks",
-    11: "nothing of its own",
+    options.ASYNC_LEVEL: "many async tasks at once in a worker",
     options.PROGRESS_LEVEL: "questions between nodes for what running tasks say of themselves",
     QUIET_LEVEL: "nodes that say why they take no tasks",
     options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",

@@ -22,7 +22,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from paceline.client.client import Client
-from paceline.config import LOOPBACK_HOST, ClusterFile, new_cluster
+from paceline.config import ASYNC_SLOTS, LOOPBACK_HOST, ClusterFile, new_cluster
 from paceline.errors import ClusterFailed, ConfigError
 from paceline.importing import refuse_while_importing
 from paceline.local.node_process import Node, leader_id_of
@@ -68,6 +68,7 @@ class Cluster:
         *modules: str | Path | ModuleType,
         nodes: int = 1,
         workers: int = 2,
+        async_slots: int = ASYNC_SLOTS,
         journal: str = "memory",
         secure: bool = False,
         metrics: bool = False,
@@ -77,13 +78,15 @@ class Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
 
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
-        nodes and their workers. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
+        nodes and their workers. ``async_slots``: how many async tasks each node runs at once, beside what its
+        ``workers`` run. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
         block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
         ``drain_timeout``: so many seconds what a node runs may take to end once that is terminated; then another one
         runs it. With ``metrics`` each node serves them, at its ``metrics_address``. Raises ConfigError for what can't
         be used.
         """
         _check_count("nodes", nodes, 1)
+        _check_count("async_slots", async_slots, 1)
         drain = f"--drain-timeout={drain_timeout}"
         options = [
             drain,
@@ -95,6 +98,8 @@ class Cluster:
             "127.0.0.1:0" if metrics else "off",
         ]
         cluster_file = new_cluster(nodes) if secure else None
+        if async_slots != ASYNC_SLOTS:
+            options += ["--async-slots", str(async_slots)]
         command = [*_node_command(modules, workers), *options]
         return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
 

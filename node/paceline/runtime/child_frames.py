@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from paceline.core.node import NodeCore
+from paceline.core.work.slots import ASYNC_WORKERS
 from paceline.core.work.worker_slot import CLEAN_UP_S, WorkerSlot
 from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
@@ -22,12 +23,16 @@ from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
 from paceline_protocol.codec import decode_defaults, decode_fields, encode
 from paceline_protocol.errors import LimitExceeded, RemoteProtocolError
+from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.children import (
     CleaningUp,
     Done,
+    LoopBlocked,
     MetricsReply,
     MetricsRequest,
     Remarks,
+    ServeAsync,
+    StopAttempts,
     WorkerFailed,
     WorkerReady,
 )
@@ -39,6 +44,8 @@ _Done: Final = Done
 ChildHandler = Callable[[bytes, Any, float], None]
 """(the child's id, its message, now)"""
 
+LONGEST_BLOCK_MS: Final = 3_600_000
+"""What counts of one block: a worker runs user code, and may say anything."""
 _LOST_SHOWN: Final = 3
 _OF_EXITS: Final = " (os._exit() or exit() of C code, unless the worker has logged why)"
 _IF_USER_CODE_SPEAKS: Final = "does a task write to descriptors that it did not open?"
@@ -88,6 +95,7 @@ class ChildFrames:
                 Trace: self._on_trace,
                 CleaningUp: self._on_cleaning_up,
                 Remarks: self._on_remarks,
+                LoopBlocked: self._on_loop_blocked,
                 WorkerReady: self._on_worker_ready,
                 WorkerFailed: self._on_failed,
             },
@@ -122,6 +130,11 @@ class ChildFrames:
     def _on_remarks(self, worker_id: bytes, remarks: Remarks, now: float) -> None:
         self._core.on_worker_remarks(worker_id, remarks.said, now)
 
+    def _on_loop_blocked(self, worker_id: bytes, said: LoopBlocked, now: float) -> None:
+        if worker_id in self._core.leader_link.slots.async_workers:
+            self._counters.loops_blocked += 1
+            self._counters.loops_blocked_s += min(said.blocked_ms, LONGEST_BLOCK_MS) / 1_000
+
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
             return
@@ -134,11 +147,20 @@ class ChildFrames:
         too_many = slots.too_many_names(ready.names) or slots.learn_defaults(ready.names, defaults)
         if too_many:
             self.cast_out(worker_id, too_many, _IF_MODULES_DIFFER)
-        elif self._children is None or self._children.ready(worker_id, ready.names):
+            return
+        slots.learn_async(ready.names, ready.async_names)
+        if self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
-            self.lifetimes.serves(worker_id, now)
+            self._serves(worker_id, now)
         elif self.lifetimes.is_outdated(worker_id):  # it was starting when the modules changed, and is the spare now
             self.lifetimes.ends(self._children.renew_spare(now))
+
+    def _serves(self, worker_id: bytes, now: float) -> None:
+        """From now on this worker gets tasks. One that runs many at once is told so, before its first."""
+        self.lifetimes.serves(worker_id, now)
+        slot = self._core.leader_link.slots.async_workers.get(worker_id)
+        if slot is not None:
+            self._transport.send_child(worker_id, encode(ServeAsync(slot.room)))
 
     def _on_failed(self, worker_id: bytes, failed: WorkerFailed, now: float) -> None:
         if self._introduces_itself(worker_id) and self._on_worker_failed is not None:
@@ -196,13 +218,30 @@ class ChildFrames:
             if through:
                 children.withhold(worker_id, through)
 
+    def start_async_workers(self, now: float) -> None:
+        """The first task has come that is to run beside others."""
+        self._core.leader_link.slots.lacks_async_workers = False
+        children = self._children
+        if children is not None and children.have_more(ASYNC_WORKERS):
+            self._stands_in(children.replace(b"", now), now)  # a spare that is ready, in nobody's place
+            self.respawn_at = children.next_respawn(now)
+
     def stop_tasks(self) -> None:
         """Have workers asked to stop what somebody wants cancelled."""
-        to_stop = self._core.leader_link.slots.to_stop
-        while to_stop:
-            worker_id, number = to_stop.pop()
+        slots = self._core.leader_link.slots
+        while slots.to_stop:
+            worker_id, number = slots.to_stop.pop()
             if self._children is not None:
                 self._children.stop_task(worker_id, number)
+        if slots.to_cancel:
+            to_cancel: dict[bytes, list[bytes]] = {}
+            for worker_id, task_id in slots.to_cancel:
+                to_cancel.setdefault(worker_id, []).append(task_id)
+            slots.to_cancel.clear()
+            for worker_id, ids in to_cancel.items():
+                for first in range(0, len(ids), MAX_BATCH_ITEMS):
+                    stop = StopAttempts(tuple(ids[first : first + MAX_BATCH_ITEMS]))
+                    self._transport.send_child(worker_id, encode(stop))
 
     def keep_limits(self, now: float) -> None:
         """Tasks with time limits run: end the workers whose tasks are over them, and have a spare for the next one."""
@@ -285,13 +324,14 @@ class ChildFrames:
                 self._children.kill(worker_id)
 
     def replace_leaving(self, now: float) -> None:
-        """Workers leave: end those that have nothing to do any more, and have others in their places."""
+        """Workers leave: end those that have nothing to do any more, and have others in their places. An async one has
+        a successor at once, and ends what it runs beside that."""
         slots, children = self._core.leader_link.slots, self._children
-        left = slots.left()
-        if children is None or not left:
+        to_succeed = slots.to_succeed()
+        if children is None or not to_succeed:
             return
         names = slots.names()
-        for worker_id in left:
+        for worker_id in to_succeed:
             self._stands_in(children.replace(worker_id, now), now)
         for worker_id, why in slots.take_left():
             _logger.info("worker %s is ended and replaced, as %s", worker_id.hex(), why)
@@ -314,7 +354,7 @@ class ChildFrames:
             self.cast_out(successor[0], too_many, _IF_MODULES_DIFFER)
         else:
             self._core.on_worker_ready(*successor)
-            self.lifetimes.serves(successor[0], now)
+            self._serves(successor[0], now)
 
     # --- their ends ---------------------------------------------------------------------------------------------
 
@@ -345,11 +385,12 @@ class ChildFrames:
             if too_many:
                 self.cast_out(successor[0], too_many, _IF_MODULES_DIFFER)
                 successor = None
-            else:
-                self.lifetimes.serves(successor[0], now)
         if kill is not None and kill.how:
             how = kill.how
-        core.on_worker_lost(worker_id, how, now, successor, begun)
+        blamed = children.blamed(worker_id) if kill is None else 0
+        core.on_worker_lost(worker_id, how, now, successor, begun, blamed)
+        if successor is not None:
+            self._serves(successor[0], now)
 
     def _say_ended(self, ended: ChildEnd, slot: WorkerSlot | None, begun: int | None, *, is_recycled: bool) -> str:
         """Log it. ``slot``: None of a worker that was not ready, or has left. Returns how it ended, as is told of its

@@ -24,6 +24,8 @@ class Counters:
     client_sends_stalled: int = 0
     clients_given_up: int = 0
     clients_ignored: int = 0  # heard no more, as too many of their frames were malformed
+    loops_blocked: int = 0  # times that a task has kept the loop of an async worker from running the others
+    loops_blocked_s: float = 0.0
     worker_exits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))  # by cause
 
     def as_dict(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Greeting:
         core = self._core
         if core.leader is not None and self._open_tasks is None:
             self._open_tasks = len(core.leader.tasks.live)
-        ready = len(core.leader_link.slots.workers)
+        ready = core.leader_link.slots.plain_workers
         if ready < self._config.workers:
             self._look_at_imports(ready, now)
             return
@@ -107,7 +107,7 @@ class Greeting:
             leader_id,
             core.peering.directory.address_of(leader_id),
             forming(core, now) or leaderless(core, now),
-            len(core.leader_link.slots.workers),
+            core.leader_link.slots.plain_workers,
             core.leader_link.slots.names(),
             self._metrics_address,
             "" if self._storage is None else str(self._storage.directory.absolute()),

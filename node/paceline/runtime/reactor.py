@@ -264,8 +264,10 @@ class Reactor:
         core = self.core
         to_workers, to_peers, to_clients = core.take_urgent(now)
         slots = core.leader_link.slots
-        if slots.to_stop:
+        if slots.to_stop or slots.to_cancel:
             self._children.stop_tasks()
+        if slots.lacks_async_workers:
+            self._children.start_async_workers(now)
         if slots.leaving:
             self._children.replace_leaving(now)
         if slots.to_give_up:

@@ -237,6 +237,27 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "paceline_slots", "gauge", ("state",), "Workers that are ready on this node: busy, idle.", _each("slots")
     ),
+    MetricSpec(
+        "paceline_async_slots",
+        "gauge",
+        ("state",),
+        "Places for tasks that run many at once in a worker of this node: busy, idle.",
+        _each("async_slots"),
+    ),
+    MetricSpec(
+        "paceline_async_loop_blocked_total",
+        "counter",
+        (),
+        "Times that a task has kept the event loop of a worker of this node from running the others for 0.2 s or more.",
+        _one("loops_blocked"),
+    ),
+    MetricSpec(
+        "paceline_async_loop_blocked_seconds_total",
+        "counter",
+        (),
+        "For how long they did.",
+        _one("loops_blocked_s"),
+    ),
     MetricSpec("paceline_slots_desired", "gauge", (), "Workers that this node was told to have.", _one("workers")),
     MetricSpec("paceline_assigned_tasks", "gauge", (), "Tasks on this node that no worker has yet.", _one("assigned")),
     MetricSpec(

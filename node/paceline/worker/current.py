@@ -1,16 +1,17 @@
 """The task that this worker runs, as its own code sees it.
 
 Nothing is done for that when a task begins: which one runs follows from the number of tasks that the worker has begun,
-which its node is told in any case (``begun_tasks.py``).
+which its node is told in any case (``begun_tasks.py``). In a worker that runs many at once each has a context.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from paceline.options import shown
 from paceline.worker.stop_requests import BEGUN, STOP
@@ -22,10 +23,20 @@ if TYPE_CHECKING:
     from paceline.worker.own_remarks import OwnRemarks, Position
     from paceline.worker.task_output import TaskLog
 
+HERE: ContextVar[Running | None] = ContextVar("paceline_task", default=None)
+"""In a worker that runs many tasks at once: that which runs in this context."""
+
 run: tuple[memoryview, int, Sequence[Assignment]] | None = None
 """The numbers of this worker, how many tasks it had begun before, and those that it runs now. Set by the worker."""
 remarks: OwnRemarks | None = None
 """Takes what the tasks of this worker say of themselves. Set by the worker."""
+
+
+class Running(Protocol):
+    """One of many tasks that run at once."""
+
+    assignment: Assignment
+    current: CurrentTask
 
 
 class CurrentTask:
@@ -36,7 +47,7 @@ class CurrentTask:
     __slots__ = ("_number", "_numbers", "attempt", "deadline_ms", "id", "name")
 
     def __init__(
-        self, task_id: str, name: str, attempt: int, deadline_ms: int, numbers: memoryview, number: int
+        self, task_id: str, name: str, attempt: int, deadline_ms: int, numbers: Sequence[int], number: int
     ) -> None:
         self.id = task_id
         self.name = name
@@ -89,7 +100,11 @@ class CurrentTask:
 
 
 def current_task() -> CurrentTask | None:
-    """The task that this worker runs; None where none runs, as in a function that is called directly."""
+    """The task that runs here, of many at once that in whose coroutine or thread this is called; None where none runs,
+    as in a function that is called directly."""
+    if run is None:
+        here = HERE.get()
+        return None if here is None else here.current
     found = _running()
     if found is None:
         return None
@@ -126,9 +141,13 @@ def heartbeat() -> None:
 
 def printed(text: str) -> None:
     """Somebody in this worker has printed this: its task, if one runs."""
-    found = None if remarks is None else _running()
-    if remarks is not None and found is not None:
+    if remarks is None:
+        return
+    found, here = _running(), HERE.get()
+    if found is not None:
         remarks.output(found[0][0], found[0][1], text)
+    elif here is not None:
+        remarks.output(here.assignment[0], here.assignment[1], text)
 
 
 def _position(done: float, total: float | None, text: str) -> Position:

@@ -112,16 +112,16 @@ class TaskRunner:
             except BaseException:  # noqa: BLE001, S110 - the task ends by its first strike
                 pass
             if _getpid() != self._pid:
-                _end_fork(error)
-            if self._stop_requests.is_asked and _is_stop(error):
+                end_fork(error)
+            if self._stop_requests.is_asked and is_stop(error):
                 return CANCELLED, STOPPED
-            return _failed(error, options) if has_begun else (FAILED, _pack_failure(error))
+            return failed(error, options) if has_begun else (FAILED, pack_failure(error))
         if _getpid() != self._pid:
-            _end_fork(None)
+            end_fork(None)
         try:
             return SUCCEEDED, pack_value(value, self._payload_limit_bytes)
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
-            return FAILED, _pack_failure(error, name)
+            return FAILED, pack_failure(error, name)
 
     def _call_struck(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Any:
         """The result of a function in which something may strike, as it runs."""
@@ -167,26 +167,26 @@ class TaskRunner:
                 setitimer(ITIMER_REAL, 0)
 
 
-def _is_stop(error: BaseException) -> bool:
+def is_stop(error: BaseException) -> bool:
     """Whether a task that was asked to stop has stopped by this."""
     asyncio = sys.modules.get("asyncio")
     return isinstance(error, Cancelled) or (asyncio is not None and isinstance(error, asyncio.CancelledError))
 
 
-def _failed(error: BaseException, options: Options | None) -> tuple[int, bytes]:
+def failed(error: BaseException, options: Options | None) -> tuple[int, bytes]:
     """How an attempt ended that raised this."""
     has_retries = options is not None and options.get("retries", 0) > 0
     try:
         if isinstance(error, Retry):
             if not has_retries:
-                return FAILED, _pack_failure(_without_retries(error))
+                return FAILED, pack_failure(_without_retries(error))
         elif not has_retries or not may_retry(options, type(error)) or _is_of_call(error):
-            return FAILED, _pack_failure(error)
+            return FAILED, pack_failure(error)
         asked_ms = error.delay_ms if isinstance(error, Retry) else None
         delay = 0 if asked_ms is None else asked_ms + 1
-        return MAY_RETRY, encode_failed_attempt((_summary(error), delay, FAILED, _pack_failure(error)))
+        return MAY_RETRY, encode_failed_attempt((_summary(error), delay, FAILED, pack_failure(error)))
     except BaseException:  # noqa: BLE001 - a user's exception may be broken in ways that nobody foresaw
-        return FAILED, _pack_failure(error)
+        return FAILED, pack_failure(error)
 
 
 def _is_of_call(error: BaseException) -> bool:
@@ -220,7 +220,7 @@ def _of_result(error: BaseException, name: str) -> BaseException:
     return error.with_traceback(None)
 
 
-def _pack_failure(error: BaseException, result_of: str = "") -> bytes:
+def pack_failure(error: BaseException, result_of: str = "") -> bytes:
     """``result_of``: the task whose result could not be packed."""
     try:
         if result_of:
@@ -269,7 +269,7 @@ def read_no_devices() -> None:
     linecache.updatecache = update
 
 
-def _end_fork(error: BaseException | None) -> NoReturn:
+def end_fork(error: BaseException | None) -> NoReturn:
     """End a process that a task has forked and that has returned from the task's function.
 
     It must not answer in place of the worker, and must not touch the worker's socket. It ends as a script does.

@@ -37,7 +37,7 @@ class Loop:
         """The coroutine's result, or what it raises. ``soft_limit_s``: it has SoftTimeLimitExceeded raised in it once
         it has run for so long; 0: never. When the task is asked to stop it is cancelled, as asyncio does."""
         if soft_limit_s:
-            coroutine = _limited(coroutine, soft_limit_s)
+            coroutine = limited(coroutine, soft_limit_s)
         if self._runner.get_loop().is_closed():  # by a task before
             self._runner = asyncio.Runner()
         cancel = partial(_cancel_soon, self._runner.get_loop(), coroutine)
@@ -64,7 +64,7 @@ class Loop:
             name,
             len(left),
             CLEAN_UP_LIMIT_S,
-            ", ".join(sorted(_name_of(task) for task in left)[:NAMED_COROUTINES]),
+            ", ".join(sorted(name_of(task) for task in left)[:NAMED_COROUTINES]),
         )
         self._runner = asyncio.Runner()
         for task in left:
@@ -84,7 +84,7 @@ def _cancel_now(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
             task.cancel()
 
 
-async def _limited(coroutine: Coroutine[Any, Any, Any], limit_s: float) -> Any:
+async def limited(coroutine: Coroutine[Any, Any, Any], limit_s: float) -> Any:
     """What the coroutine returns or raises; it is cancelled at its limit, which it may catch, and finish."""
     own: TimeoutError | None = None
     try:
@@ -109,5 +109,6 @@ async def _cancel(left: set[asyncio.Task[Any]]) -> None:
             task.exception()  # it is looked at, or the loop would complain
 
 
-def _name_of(task: asyncio.Task[Any]) -> str:
+def name_of(task: asyncio.Task[Any]) -> str:
+    """What a person knows it by."""
     return str(getattr(task.get_coro(), "__qualname__", task.get_name()))

@@ -2,7 +2,8 @@
 
 The rules of this module:
 
-- One thread, one stream (a socket pair), one task at a time. The worker speaks to its own node only, and keeps no state
+- One thread, one stream (a socket pair), one task at a time; or many at once, if its node says so before the first
+  (``async_server.py``). The worker speaks to its own node only, and keeps no state
   that matters: when it dies, the kernel tells the node at once, and its tasks go to other workers.
 - The worker speaks first: it is ready, with the names of the tasks that it can run, or a module can't be imported.
 - The worker blocks while it waits for work. It polls nothing, since a thread watches for the node's end
@@ -32,7 +33,7 @@ import sys
 from _thread import allocate_lock  # the name of before a module has patched it
 from collections.abc import Sequence
 from time import monotonic_ns
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
@@ -44,7 +45,7 @@ from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.own_remarks import OwnRemarks
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
-from paceline.worker.registry import defaults, load_module, tasks
+from paceline.worker.registry import async_names, defaults, load_module, tasks
 from paceline.worker.stop_requests import StopRequests
 from paceline.worker.task_output import prepare_log, watch
 from paceline_protocol.codec import (
@@ -58,12 +59,25 @@ from paceline_protocol.codec import (
 )
 from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import MAX_TASK_NAMES
-from paceline_protocol.messages.children import CleaningUp, Done, NodeMoved, Run, Stop, WorkerFailed, WorkerReady
+from paceline_protocol.messages.children import (
+    CleaningUp,
+    Done,
+    NodeMoved,
+    Run,
+    ServeAsync,
+    Stop,
+    StopAttempts,
+    WorkerFailed,
+    WorkerReady,
+)
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.trace import Stage, Trace
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import trim
 from paceline_protocol.stream import FrameReader, pack_frame
+
+if TYPE_CHECKING:
+    from paceline.worker.async_server import AsyncServer
 
 EXIT_MODULE_FAILED = 3
 EXIT_NODE_STUCK = 5
@@ -96,6 +110,8 @@ class Worker:
         self._feed = FrameReader().feed
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
+        self._limit_bytes = limit_bytes
+        self._server: AsyncServer | None = None  # of a worker that runs many tasks at once
         self._runner = TaskRunner(limit_bytes, StopRequests(begun))
         self._remarks = current.remarks = OwnRemarks(lambda frame: _send_aside(link, frame))
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
@@ -103,7 +119,23 @@ class Worker:
 
     def serve(self) -> None:
         while self._take():
-            pass
+            if self._server is not None:
+                self._server.serve()
+                return
+
+    def _serve_async(self, slots: int) -> None:
+        """From now on it runs many tasks at once."""
+        server = import_own("paceline.worker.async_server").AsyncServer
+        self._server = server(
+            self._link,
+            self._feed,
+            self._handle,
+            self._begun,
+            self._limit_bytes,
+            slots,
+            self._send,
+            self._runner.end_alarm,
+        )
 
     def _take(self) -> bool:
         """Wait for frames and handle them; False after Stop, and when the node is gone.
@@ -124,9 +156,16 @@ class Worker:
             _logger.error("a frame from the node was ignored: %s", error)
             return True
         if cls is Run:
-            self._run(*fields)
+            if self._server is None:
+                self._run(*fields)
+            else:
+                self._server.begin(*fields)
         elif cls is Stop:
             return False
+        elif cls is ServeAsync:
+            self._serve_async(*fields)
+        elif cls is StopAttempts and self._server is not None:
+            self._server.stop(*fields)
         elif cls is NodeMoved:
             import_own("paceline.own_cluster").node_moved(*fields)
         else:
@@ -188,12 +227,16 @@ class Worker:
     ) -> None:
         """``run``: what they are of. This may wait for the node, so no alarm of theirs is to strike any more."""
         self._runner.end_alarm(run)
-        before, self._traces = self._traces, b""
+        traces, self._traces = self._traces, b""
+        self._send(encode_fields(kind, (outcomes,)), traces)
+
+    def _send(self, frame: bytes, before: bytes) -> None:
+        """With what tasks have said of themselves, before what is told of their ends."""
         if self._remarks:
             remarks = self._remarks.take_before_outcome()
             if remarks:
                 before += pack_frame(remarks)
-        send(self._link, encode_fields(kind, (outcomes,)), before=before)
+        send(self._link, frame, before=before)
 
 
 def send(link: socket.socket, frame: bytes, before: bytes = b"") -> None:
@@ -269,7 +312,7 @@ def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int,
     gc.collect()
     gc.freeze()
     worker = Worker(link, payload_limit_bytes, begun)  # before its node may signal to it
-    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)), encode_defaults(defaults()))))
+    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)), encode_defaults(defaults()), async_names())))
     worker.serve()
     return 0
 

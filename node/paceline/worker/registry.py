@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from paceline.errors import ConfigError, DuplicateTaskName
 from paceline.importing import RUN_AS, import_own, imported_name
@@ -41,6 +41,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 NAME_LIMIT_CHARS = 200
+THREAD = "thread"
 
 tasks: dict[str, Task[..., Any]] = {}
 """Every task of this process by name. Written by the decorator, read by the worker."""
@@ -60,6 +61,7 @@ class Task(Generic[P, R]):
         self.chosen = chosen
         self.priority = chosen.priority
         self.wire_options = chosen.wire_options
+        self.run_in: str | None = None
         self.execution: object = None  # of its module: the spec, of which Python makes another one for each
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -84,7 +86,15 @@ class Task(Generic[P, R]):
     def options(self, **changes: Unpack[OptionChanges]) -> Task[P, R]:
         """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
         it has. Raises ConfigError for what can't be used."""
-        return Task(self.function, self.name, self.chosen.changed(changes))
+        changed = Task(self.function, self.name, self.chosen.changed(changes))
+        changed.run_in = self.run_in
+        _check_thread(changed)
+        return changed
+
+    @property
+    def is_async(self) -> bool:
+        """Whether many of it can run at once in one worker."""
+        return self.run_in == THREAD or inspect.iscoroutinefunction(self.function)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A function is pickled by its module and name, and there the decorator has left this object in its place.
@@ -98,32 +108,42 @@ class Task(Generic[P, R]):
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(*, name: str | None = None, **options: Unpack[OptionKeywords]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(
+    *, name: str | None = None, run_in: Literal["thread"] | None = None, **options: Unpack[OptionKeywords]
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
+    run_in: Literal["thread"] | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Any:
     """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
 
-    ``name`` is ``module.function`` unless given. The other keywords are the defaults of its calls, the fields of
-    :class:`TaskOptions`. An ``async def`` is run to its end by the worker.
+    ``name`` is ``module.function`` unless given. ``run_in="thread"`` is for a function that waits without ``await``,
+    and that may run in a thread beside others: many of them run at once in a worker, as those of an ``async def`` do.
+    The other keywords are the defaults of its calls, the fields of :class:`TaskOptions`. An ``async def`` is run to its
+    end by the worker.
 
     Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
     """
-    check_names("task()", options, "name")
+    check_names("task()", options, "name", "run_in")
     chosen = TaskOptions(**options)
     if function is None:
-        return functools.partial(_register, name=name, chosen=chosen)
-    return _register(function, name=name, chosen=chosen)
+        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in)
+    return _register(function, name=name, chosen=chosen, run_in=run_in)
 
 
 def defaults() -> list[Default]:
     """What the tasks of this process were decorated with, of those that ask for something: for calls by name."""
     found = [(name, each.priority, announced(each.wire_options)) for name, each in sorted(tasks.items())]
     return [each for each in found if each[1] != PRIORITY_DEFAULT or each[2]]
+
+
+def async_names() -> tuple[str, ...]:
+    """Those of the tasks of this process of which many can run at once in one worker."""
+    return tuple(sorted(name for name, each in tasks.items() if each.is_async))
 
 
 def check_module(spec: str) -> None:
@@ -214,7 +234,9 @@ def _is_from(module: ModuleType, path: Path) -> bool:
     return file is not None and Path(file).resolve() == path.resolve()
 
 
-def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions) -> Task[P, R]:
+def _register(
+    function: Callable[P, R], *, name: str | None, chosen: TaskOptions, run_in: str | None = None
+) -> Task[P, R]:
     if not inspect.isroutine(function):
         raise ConfigError(f"@task is for functions, not for {shown(function)}")
     if "<lambda>" in function.__qualname__ or "<locals>" in function.__qualname__:
@@ -224,6 +246,8 @@ def _register(function: Callable[P, R], *, name: str | None, chosen: TaskOptions
         )
     task_name = _check_name(_default_name(function) if name is None else name)
     registered: Task[P, R] = Task(function, task_name, chosen)
+    registered.run_in = run_in
+    _check_thread(registered)
     registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)
     if known is not None and _origin(known.function) != _origin(function) and not _is_from_before(known, registered):
@@ -288,4 +312,29 @@ def _restore(module: str, qualname: str, chosen: TaskOptions) -> Task[..., Any]:
     for part in qualname.split("."):
         found = getattr(found, part)
     restored = cast("Task[..., Any]", found)
-    return restored if restored.chosen == chosen else Task(restored.function, restored.name, chosen)
+    if restored.chosen == chosen:
+        return restored
+    changed = Task(restored.function, restored.name, chosen)
+    changed.run_in = restored.run_in
+    return changed
+
+
+def _check_thread(checked: Task[..., Any]) -> None:
+    """Raises ConfigError for what can't be where a task is to run."""
+    run_in = checked.run_in
+    if run_in is None:
+        return
+    if run_in != THREAD:
+        raise ConfigError(f'run_in {shown(run_in)} can\'t be used: it is "thread", or left out')
+    if inspect.iscoroutinefunction(checked.function):
+        raise ConfigError(
+            f'{checked.name} is an async def, which runs beside others as it is; leave run_in="thread" out, or make it '
+            "a plain def"
+        )
+    options = checked.wire_options or {}
+    for key in ("soft_time_limit", "cancel_raises"):
+        if options.get(key):
+            raise ConfigError(
+                f'{checked.name} has run_in="thread" and {key}, but nothing can be raised in a thread; leave {key} '
+                "out, and look at current_task().cancelled in the task"
+            )

@@ -24,6 +24,7 @@ from paceline.stop_signal import STOP_SIGNAL
 BEGUN: Final = 0
 STOP: Final = 2
 SEEN: Final = 3
+RUNS: Final = 3
 """Where they stand among the numbers of ``begun_tasks.py``."""
 
 

@@ -16,6 +16,7 @@ class WorkerReady(NamedTuple):
     pid: int
     names: tuple[Name, ...]
     defaults: PackedDefaults = NO_DEFAULTS  # codec.encode_defaults: of those of these tasks that ask for something
+    async_names: tuple[Name, ...] = ()  # those that can run many at once: `async def`, or in threads
 
 
 @message(81, Sender.WORKER)
@@ -70,6 +71,29 @@ class Remarks(NamedTuple):
     # (task id, attempt, how far it is, b"" if it does not say, more of its output, bytes that are left out before that)
 
 
+@message(87, Sender.PARENT)
+class ServeAsync(NamedTuple):
+    """From now on this worker runs what it is given beside what it runs, each task once it has read of it. Said once,
+    before its first Run."""
+
+    slots: int  # so many at once at most
+
+
+@message(88, Sender.PARENT)
+class StopAttempts(NamedTuple):
+    """To a worker that serves so: those of these tasks that run are asked to stop."""
+
+    ids: tuple[Id, ...]
+
+
+@message(89, Sender.WORKER)
+class LoopBlocked(NamedTuple):
+    """A task has kept the event loop of its worker from running the others for so long."""
+
+    name: Name
+    blocked_ms: int
+
+
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
@@ -85,6 +109,6 @@ class MetricsReply(NamedTuple):
     body: PackedValue  # a packed map
 
 
-WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Remarks | Trace
-ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved
+WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Remarks | LoopBlocked | Trace
+ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved | ServeAsync | StopAttempts
 WebMessage: TypeAlias = MetricsRequest | MetricsReply

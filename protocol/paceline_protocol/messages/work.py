@@ -207,6 +207,29 @@ class SetAvailability(NamedTuple):
     drain_ms: int  # how long what runs may take; only to drain
 
 
+@message(120, Sender.PEER)
+class EnrolWithAsync(NamedTuple):
+    """An :class:`EnrolWithDefaults`, to a leader that understands feature level 11, of a node that runs many tasks at
+    once in a worker. Those names have slots of their own, beside ``slots``."""
+
+    term: int
+    version: int
+    dispatch_seq: int
+    outcome_seq: int
+    slots: int
+    names: tuple[Name, ...]  # all of them
+    held: PackedHeld
+    runs_tasks: bool
+    defaults: PackedDefaults
+    async_slots: int
+    async_names: tuple[Name, ...]  # those of the names
+
+    @property
+    def enrol(self) -> Enrol:
+        """The same without what is announced."""
+        return Enrol(*self[:-3])
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -218,6 +241,7 @@ WorkMessage: TypeAlias = (
     | StopTasks
     | Stopping
     | EnrolWithDefaults
+    | EnrolWithAsync
     | RemarkQuery
     | RemarkAnswer
     | EnrolQuiet

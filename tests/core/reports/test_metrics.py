@@ -117,7 +117,7 @@ def test_the_wait_of_a_task_that_a_node_gave_back_is_counted_once() -> None:
     live.admit(task, 1.0)
     dispatcher.dispatch(3.0)
     live.give_back(task, 3.0)
-    assert dispatcher.dispatch(9.0).by_node
+    assert dispatcher.dispatch(9.0).by_ledger
     assert waits(live) == (1, 2_000_000)
 
 
@@ -130,7 +130,7 @@ def test_a_task_that_was_at_its_node_when_the_leader_came_waits_from_when_it_com
     live.adopt(task, "a", 1, 1)
     live.settle()
     assert live.lose_attempt(task, 5, 3_600.0)
-    assert dispatcher.dispatch(3_601.0).by_node
+    assert dispatcher.dispatch(3_601.0).by_ledger
     assert waits(live) == (1, 1_000_000)
 
 

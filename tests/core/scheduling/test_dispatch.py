@@ -30,7 +30,7 @@ def numbers(dispatcher: Dispatcher) -> dict[str, list[int]]:
     """One round of dispatch, as task numbers by node."""
     return {
         node_id: [int.from_bytes(task.id, "big") for task in given]
-        for node_id, given in sorted(dispatcher.dispatch(0.0).by_node.items())
+        for node_id, given in sorted(dispatcher.dispatch(0.0).by_ledger.items())
     }
 
 
@@ -319,5 +319,5 @@ def test_of_equally_loaded_nodes_the_leaders_own_comes_first_then_the_others_by_
     for node_id in ("a", "b", "c"):
         live.enrol(node_id, 1, ["add"])
     admit(live, 3)
-    given = dispatcher.dispatch(0.0).by_node
+    given = dispatcher.dispatch(0.0).by_ledger
     assert [int.from_bytes(given[node_id][0].id, "big") for node_id in ("b", "a", "c")] == [0, 1, 2]

@@ -237,7 +237,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= dict.fromkeys(("retry_on", "dont_retry_on"), "E" * ERRORS_CHARS)
     options |= {"result_ttl": KEEP_MAX_DAYS * 86_400_000, "accepted": MOMENT_MAX_MS}
     options |= {"delivery": 0, "time_limit": FROM_NOW_MAX_MS, "soft_time_limit": FROM_NOW_MAX_MS}
-    options |= {"deadline": MOMENT_MAX_MS, "time_left": MOMENT_MAX_MS}
+    options |= {"deadline": MOMENT_MAX_MS, "time_left": MOMENT_MAX_MS, "alone": 1}
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]

@@ -202,10 +202,12 @@ class Finished(Event):
 
 @dataclass(frozen=True, slots=True)
 class Overran(Event):
-    """A node kills the worker of this task, which has a time limit."""
+    """A node kills the worker of this task, which has a time limit. With a grace the task is cancelled beside others,
+    and its worker killed once it has gone on for so long."""
 
     task_id: bytes
     attempt: int
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,14 @@ class Drained(Event):
     node: str
     in_time: bool
     left: str
+
+
+@dataclass(frozen=True, slots=True)
+class KilledBeside(Event):
+    """The worker of this task ends by another one that runs beside it, or is killed for that: what a leader has handed
+    out once may begin once more."""
+
+    task_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,11 +447,12 @@ class PlacesSeen(Event):
 
 @dataclass(frozen=True, slots=True)
 class WaitsSeen(Event):
-    """Which tasks may run and have not begun, with the nodes where they wait, and which nodes have a worker without a
-    task. All workers can run all tasks. Heard in calm."""
+    """Which tasks may run and have not begun, with the nodes where they wait, and which nodes have a worker that is
+    free for one. All workers can run all tasks, of two kinds: ``is_async`` says which is meant. Heard in calm."""
 
     waiting: Mapping[bytes, str]
     free: frozenset[str]
+    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True)

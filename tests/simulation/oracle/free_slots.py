@@ -18,14 +18,15 @@ class FreeSlots(Promise):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self._since_s: dict[tuple[bytes, str], float] = {}  # of tasks that wait somewhere though a worker is free
+        self._since: dict[bool, dict[tuple[bytes, str], float]] = {}
+        """By kind of tasks, of those that wait somewhere though a worker for them is free."""
 
     def on_waits_seen(self, event: WaitsSeen) -> None:
+        before = self._since.pop(event.is_async, {})
         if not event.free:
-            self._since_s.clear()
             return
-        self._since_s = {each: self._since_s.get(each, event.at_s) for each in event.waiting.items()}
-        for (task_id, where), since_s in self._since_s.items():
+        since = self._since[event.is_async] = {each: before.get(each, event.at_s) for each in event.waiting.items()}
+        for (task_id, where), since_s in since.items():
             if event.at_s > since_s + FREE_SLOT_S:
                 free = ", ".join(sorted(event.free))
                 story = self.record.stories[task_id]

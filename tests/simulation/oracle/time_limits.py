@@ -25,6 +25,7 @@ class TimeLimits(Promise):
         super().__init__(record)
         self._calm_since_s = inf
         self._started_at_s: dict[bytes, float] = {}
+        self._grace_s: dict[tuple[bytes, int], float] = {}  # of attempts that were cancelled beside others
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
@@ -34,6 +35,7 @@ class TimeLimits(Promise):
 
     def on_overran(self, event: Overran) -> None:
         story = self.record.stories[event.task_id]
+        self._grace_s[event.task_id, event.attempt] = event.grace_s
         ends_ms = self._ends_ms(story, event.task_id)
         if ends_ms == inf:
             self.broken("killed for a limit that it does not have", story)
@@ -46,7 +48,7 @@ class TimeLimits(Promise):
         story = self.record.stories[event.task_id]
         if self._is_calm_since(story):
             late_ms = right_ms(event.at_s) - self._ends_ms(story, event.task_id)
-            if late_ms > LATE_MS:
+            if late_ms > LATE_MS + 1_000 * self._grace_s.get((event.task_id, event.attempt), 0.0):
                 self.broken(f"runs for {late_ms:.0f} ms longer than it may", story)
 
     def _ends_ms(self, story: Story, task_id: bytes) -> float:

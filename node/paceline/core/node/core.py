@@ -251,10 +251,11 @@ class NodeCore:
         now: float,
         successor: tuple[bytes, tuple[str, ...]] | None = None,
         begun: int | None = None,
+        blamed: int = 0,
     ) -> None:
         """A worker died. ``successor``: a worker that is ready in its place, and the names of its tasks. ``begun``: how
-        many tasks the one that died had begun; None: not known."""
-        self.leader_link.worker_lost(worker_id, how, now, successor, begun)
+        many tasks the one that died had begun; None: not known. ``blamed``: see :meth:`Slots.worker_lost`."""
+        self.leader_link.worker_lost(worker_id, how, now, successor, begun, blamed)
         self._pacing.after(AT_ONCE, now)
 
     def persisted(self, seq: int) -> None:
@@ -362,7 +363,7 @@ class NodeCore:
         self._work.pass_on(leader, now)
         if leader is not None and leader.recording.is_awaited:
             self._pacing.after(AT_ONCE, now)
-        to_workers = self.leader_link.assign(now) if self.leader_link.slots.queue else []
+        to_workers = self.leader_link.assign(now) if self.leader_link.slots.has_waiting else []
         to_peers: list[PeerBatch] = []
         if self._outbox.messages and not self.effects_due(now):  # otherwise they leave in one batch with the rest
             to_peers = self._peers.batches(self._outbox.take_messages())
@@ -408,7 +409,7 @@ class NodeCore:
         effects = outbox.take_effects()
         effects.persist = ready.persist
         effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
-        if self.leader_link.slots.queue:
+        if self.leader_link.slots.has_waiting:
             effects.to_workers = self.leader_link.assign(now)
         effects.to_clients = self.clients.take_replies(now)
         if outbox.hellos:

@@ -27,6 +27,7 @@ from paceline_protocol.messages.work import (
     Dispatch,
     Enrol,
     EnrolQuiet,
+    EnrolWithAsync,
     EnrolWithDefaults,
     NodeBeat,
     NodeOutcomes,
@@ -90,6 +91,7 @@ class WorkExchange:
             Enrol: self._on_enrol,
             EnrolWithDefaults: self._on_enrol_with_defaults,
             EnrolQuiet: self._on_enrol_quiet,
+            EnrolWithAsync: self._on_enrol_with_async,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
@@ -126,6 +128,12 @@ class WorkExchange:
     def _on_enrol_quiet(self, leader: Leader, sender: str, said: EnrolQuiet, now: float) -> None:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(sender, said.enrol, now, said.defaults, said.availability, said.left_ms)
+
+    def _on_enrol_with_async(self, leader: Leader, sender: str, said: EnrolWithAsync, now: float) -> None:
+        if self._levels.may_take_part(sender):
+            leader.nodes.on_enrol(
+                sender, said.enrol, now, said.defaults, async_slots=said.async_slots, async_names=said.async_names
+            )
 
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
         leader.nodes.on_revoked(sender, revoked, now)

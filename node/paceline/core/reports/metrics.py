@@ -29,7 +29,8 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
     """Counts, and how things stand."""
     slots, table = node.leader_link.slots, node.table
     tally = slots.tally
-    busy = sum(1 for slot in slots.workers.values() if slot.running)
+    busy = sum(1 for slot in slots.workers.values() if slot.running and not slot.is_async)
+    async_busy = sum(len(slot.running) for slot in slots.async_workers.values())
     leader = node.leader
     return {
         "node_id": node.node_id,
@@ -62,8 +63,9 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
             name: {"run_us": row.run_us, "ended": {end.name.lower(): row.ended[end] for end in TaskEnd}}
             for name, row in tally.by_name.items()
         },
-        "slots": {"busy": busy, "idle": len(slots.workers) - busy},
-        "assigned": len(slots.queue),
+        "slots": {"busy": busy, "idle": slots.plain_workers - busy},
+        "async_slots": {"busy": async_busy, "idle": max(0, slots.async_serving - async_busy)},
+        "assigned": slots.waiting,
         "commit_index": node.consensus.commit_index,
         "applied_index": node.consensus.applied_index,
         "behind": behind(node),

@@ -90,7 +90,7 @@ def _waits_for_worker(leader: Leader, task: Task) -> bool:
     tasks = leader.tasks
     if task.has_ended or task.is_delayed or task.is_starting or _waits_for_disk(leader, task):
         return False
-    return any(ledger.slots and task.name in ledger.names for ledger in tasks.ledgers.values())
+    return any(ledger.slots and task.name in ledger.names for ledger in tasks.all_ledgers())
 
 
 def _waits_for_disk(leader: Leader, task: Task) -> bool:
@@ -100,7 +100,7 @@ def _waits_for_disk(leader: Leader, task: Task) -> bool:
 
 def _ahead_at_node(leader: Leader, task: Task) -> int:
     """How many tasks its node was given before and still has, if they are enough for all its workers; else 0."""
-    ledger = leader.tasks.ledgers.get(task.node)
+    ledger = leader.tasks.ledger_of(task)
     if ledger is None:
         return 0
     ahead = sum(1 for other in ledger.held.values() if other.is_dispatched and other.sent_at < task.sent_at)
@@ -204,11 +204,10 @@ def _why(leader: Leader, task: Task, now: float) -> str:
     if _waits_for_disk(leader, task):
         mib = leader.recording.unlogged_bytes >> 20
         return f"it waits until disks have written what has ended, {mib} MiB by now: one is too slow, or stands still"
-    slots = sum(ledger.slots for ledger in tasks.ledgers.values() if task.name in ledger.names)
+    slots = sum(ledger.slots for ledger in tasks.all_ledgers() if task.name in ledger.names)
     if not slots:
         return f"no worker is ready that could run {task.name}"
     ahead = sum(tasks.waiting_by_priority()[task.priority + 1 :])
-    return (
-        f"all {slots} workers that can run it are busy; {ahead} of the {tasks.waiting} tasks that wait have a higher "
-        "priority"
-    )
+    is_async = not task.runs_alone and any(task.name in ledger.names for ledger in tasks.async_ledgers.values())
+    all_busy = f"all {slots} places for it are taken" if is_async else f"all {slots} workers that can run it are busy"
+    return f"{all_busy}; {ahead} of the {tasks.waiting} tasks that wait have a higher priority"

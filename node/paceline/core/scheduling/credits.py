@@ -13,6 +13,11 @@ Nor may a node have more on its way to it than a window of bytes, or one task: w
 where it can go to any node, and not in front of all else that the connection to this one carries. What has arrived, the
 node says (``nodes.py``).
 
+A node has one ledger more if it runs many tasks at once in a worker: of those tasks, which have slots of their own.
+There it holds what its workers run at once, and nothing beyond: such a task does not wait for the end of another, so
+that none has to stand by. Neither ledger counts what is in the other: however many tasks of one kind there are, they
+take no slot of the other kind (decision 47).
+
 The nodes of a lane are kept in order, the next one in front, as a heap: a task costs the logarithm of their number,
 however many there are. First those that hold less than their slots and spare tasks, the least loaded in front; behind
 them those that have only time left for short tasks, the one with most in front; and between the two the nodes on which
@@ -44,6 +49,8 @@ LOSSES_IN_A_ROW: Final = 3
 """After so many ends of workers and no end of a task, a node is given a task only if no other has credit for it. A
 machine on which every task crashes would be free again at once each time, and so attract those of all others."""
 
+ASYNC_SUFFIX: Final = " async"
+"""No node id has a space."""
 _NO_CREDIT: Final = (0, -1)  # in tasks, and in time
 _DOUBTFUL: Final = 1e12
 _FULL: Final = 1e15
@@ -63,8 +70,11 @@ class NodeLedger:
         "_part_seq",
         "_sent",
         "_window_bytes",
+        "announced",
         "cost_us",
         "held",
+        "is_async",
+        "key",
         "names",
         "node_id",
         "on_way_bytes",
@@ -73,8 +83,21 @@ class NodeLedger:
         "slots",
     )
 
-    def __init__(self, node_id: str, slots: int, names: frozenset[str], window_bytes: int = MAX_INT) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        slots: int,
+        names: frozenset[str],
+        window_bytes: int = MAX_INT,
+        *,
+        is_async: bool = False,
+    ) -> None:
+        """``is_async``: of the tasks of one node that run many at once in a worker. ``key``: of the ledger, where those
+        of all nodes stand side by side."""
         self.node_id = node_id
+        self.is_async = is_async
+        self.key = node_id + ASYNC_SUFFIX if is_async else node_id
+        self.announced = names  # all names of its node
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
@@ -101,6 +124,7 @@ class NodeLedger:
     def put(self, task: Task, cost_us: int) -> None:
         """The node is given a task. After the last of several, call moved()."""
         task.node = self.node_id
+        task.is_async = self.is_async
         task.cost_us = cost_us
         self.held[task.id] = task
         self.cost_us += cost_us
@@ -191,6 +215,8 @@ class NodeLedger:
         held, slots = len(self.held), self.slots
         self._count_limit = slots if self._is_stuck or self._long >= slots else slots + (slots + 1) // 2
         self._cost_limit_us = 0 if self._is_stuck else slots * SPARE_TIME_US
+        if self.is_async:
+            self._count_limit, self._cost_limit_us = slots, -1
         if self.on_way_bytes >= self._window_bytes:
             self._count_limit, self._cost_limit_us = _NO_CREDIT
         if held < self._count_limit:

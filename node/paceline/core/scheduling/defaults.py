@@ -119,7 +119,7 @@ class Defaults:
         if new is not None and (new.priority, new.options) == (before.priority, before.options):
             return False
         ledger = self._ledgers.get(before.node_id)
-        return ledger is not None and ledger.slots > 0 and name in ledger.names
+        return ledger is not None and ledger.slots > 0 and name in ledger.announced
 
     def _replace(self, name: str, new: Announced | None) -> None:
         before = self._by_name.pop(name, None)
@@ -136,7 +136,7 @@ class Defaults:
         if self._is_full:
             return False
         self._is_full = True  # said once, and looked for once: that costs as much as all names
-        served = {name for ledger in self._ledgers.values() for name in ledger.names}
+        served = {name for ledger in self._ledgers.values() for name in ledger.announced}
         for name in [name for name in self._by_name if name not in served]:
             self._size_bytes -= self._by_name.pop(name).size_bytes
         if self._notice is not None:

@@ -21,13 +21,14 @@ TOGETHER_US: Final = 500
 
 
 class Given:
-    """What one round of dispatch handed out. ``by_node``: the tasks to send now. ``starting``: those whose start must
-    be logged first. ``traced``: ids of those that are sampled and sent now."""
+    """What one round of dispatch handed out. ``by_ledger``: the tasks to send now, by the key of the ledger where
+    they are. ``starting``: those whose start must be logged first. ``traced``: ids of those that are sampled and sent
+    now."""
 
-    __slots__ = ("by_node", "starting", "traced")
+    __slots__ = ("by_ledger", "starting", "traced")
 
     def __init__(self) -> None:
-        self.by_node: dict[str, list[Task]] = {}
+        self.by_ledger: dict[str, list[Task]] = {}
         self.starting: list[Task] = []
         self.traced: list[bytes] = []
 
@@ -85,9 +86,9 @@ class Dispatcher:
         ledger = row.next(cost_us)
         if ledger is None:
             return False
-        sent = given.by_node.get(ledger.node_id)
+        sent = given.by_ledger.get(ledger.key)
         if sent is None:
-            sent = given.by_node[ledger.node_id] = []
+            sent = given.by_ledger[ledger.key] = []
         share = waiting * ledger.slots // row.slots
         together_us = 0
         while True:

@@ -123,7 +123,7 @@ def _look_at_waiting(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[
 
 
 def _look_at_running(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:
-    for ledger in islice(tasks.ledgers.values(), part, None):
+    for ledger in tasks.all_ledgers()[part:]:
         for task in islice(ledger.held.values(), at, None):
             if page.is_full:
                 return part, at

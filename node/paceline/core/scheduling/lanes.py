@@ -166,13 +166,15 @@ class WaitingName:
 class Lanes(Place):
     """All lanes of tasks in one state. ``serve`` says which nodes can run a name. ``by_priority``: how many wait."""
 
-    def __init__(self, own_id: str = "", state: int = State.READY) -> None:
-        """``own_id``: the leader's own node, which is preferred among equals because it is no hop away."""
+    def __init__(self, own_id: str = "", state: int = State.READY, *, is_alone: bool = False) -> None:
+        """``own_id``: the leader's own node, which is preferred among equals because it is no hop away. ``is_alone``:
+        of tasks of which a worker runs one at a time, whatever their names are."""
         super().__init__(state)
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
         self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
         self._own_id = own_id
+        self.is_alone = is_alone
         self._lanes: list[Lane] = []
         self._names: dict[str, WaitingName] = {}
         self._nodes_of_name: dict[str, frozenset[str]] = {}
@@ -221,14 +223,14 @@ class Lanes(Place):
         return min([lane.oldest_arrived_at() for lane in self._lanes], default=float("inf"))
 
     def serve(self, ledgers: dict[str, NodeLedger]) -> None:
-        """The nodes, or what they can run, changed. Cost: that of the names that nodes run or did, and of the tasks in
-        lanes that part."""
+        """The nodes, or what they can run, changed. ``ledgers``: by key; a node that has two is two nodes
+        here. Cost: that of the names that nodes run or did, and of the tasks in lanes that part."""
         changed: set[str] = set()
         for node_id in [*self._names_of_node]:
             if node_id not in ledgers:
                 changed |= self._has_names(node_id, frozenset())
         for node_id, ledger in ledgers.items():
-            changed |= self._has_names(node_id, ledger.names)
+            changed |= self._has_names(node_id, ledger.announced if self.is_alone else ledger.names)
         self._ledgers = ledgers
         lanes, self._lanes, self.served = self._lanes, [], []
         for lane in lanes:
@@ -346,4 +348,5 @@ class Lanes(Place):
         return lane
 
     def _in_order(self, nodes: Iterable[str]) -> list[NodeLedger]:
-        return [self._ledgers[node_id] for node_id in sorted(nodes, key=lambda it: (it != self._own_id, it))]
+        ledgers = [self._ledgers[key] for key in nodes]
+        return sorted(ledgers, key=lambda it: (it.node_id != self._own_id, it.key))

@@ -144,7 +144,7 @@ class Leader:
             return
         self._is_held_back = self.recording.is_full
         given = self.dispatcher.dispatch(now, only_unlogged=self._is_held_back)
-        self.nodes.send(given.by_node, now)
+        self.nodes.send(given.by_ledger, now)
         if given.traced:
             self._traces.leaving.update(given.traced)
         if given.starting:

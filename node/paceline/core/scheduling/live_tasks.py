@@ -45,6 +45,9 @@ from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages.records import PRIORITY_MAX
 
+ALONE_AFTER_LOSSES: Final = 3
+"""A task that has lost so many attempts runs alone: it may be what ends its workers. With fewer, it may have been
+beside another that was, or on a node that died."""
 NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
 DELAYED_SKIPPED: Final = 100_000
@@ -72,6 +75,7 @@ class LiveTasks:
         self.live: dict[bytes, Task] = live or {}
         self.live_bytes = 0
         self.ledgers: dict[str, NodeLedger] = {}
+        self.async_ledgers: dict[str, NodeLedger] = {}
         self.tally = tally if tally is not None else Tally()
         self.is_settled = False
         self.owners = Owners()
@@ -79,21 +83,23 @@ class LiveTasks:
         self._next_age = 0
         self._ready = Lanes(own_id, State.READY)
         self._unlogged = Lanes(own_id, State.READY)
+        self._alone = Lanes(own_id, State.READY, is_alone=True)
         self._recovered = Lanes(own_id, State.RECOVERED)
-        self._starting = AtNodes(State.STARTING, self.ledgers)
-        self._dispatched = AtNodes(State.DISPATCHED, self.ledgers)
+        self._starting = AtNodes(State.STARTING, self.ledgers, self.async_ledgers)
+        self._dispatched = AtNodes(State.DISPATCHED, self.ledgers, self.async_ledgers)
         self._delayed = ById(State.DELAYED)
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
         for place in (self._ready, self._recovered, self._starting, self._dispatched, self._delayed):
             self._places[place.state] = place
-        self._lanes = (self._ready, self._unlogged, self._recovered)
+        self._recovered_alone = Lanes(own_id, State.RECOVERED, is_alone=True)
+        self._lanes = (self._ready, self._unlogged, self._alone, self._recovered, self._recovered_alone)
 
     def _move(self, task: Task, event: int) -> None:
         """Take a task out of its place and put it into that of its next state. Raises KeyError, with nothing changed,
         if it has no such transition: the caller broke the table."""
         state = next_state(task.state, event)
         places = self._places
-        if task.options is None:
+        if task.options is None and not task.runs_alone:
             left, entered = places[task.state], places[state]
         else:
             left, entered = self._place(task, task.state), self._place(task, state)
@@ -104,8 +110,13 @@ class LiveTasks:
             entered.put(task)
 
     def _place(self, task: Task, state: int) -> Place | None:
-        if state == State.READY and task.options is not None and not task.is_logged:
-            return self._unlogged
+        if state == State.READY:
+            if task.runs_alone:
+                return self._alone
+            if task.options is not None and not task.is_logged:
+                return self._unlogged
+        if state == State.RECOVERED and task.runs_alone:
+            return self._recovered_alone
         return self._places[state]
 
     # --- tasks come and end -------------------------------------------------------------------------------------
@@ -120,6 +131,7 @@ class LiveTasks:
         ``delayed``: for come_due() before."""
         failed = self.failures_of(task)
         task.lost_attempts = lost_attempts
+        task.runs_alone = lost_attempts >= ALONE_AFTER_LOSSES
         task.attempt = lost_attempts + 1
         if failed is not None:
             task.attempt = max(task.attempt + failed.count, failed.last_attempt + 1)
@@ -210,6 +222,8 @@ class LiveTasks:
         """A node already holds this task: leave it there. Which Dispatch brought it is not known: not the last one that
         this leader sent, if it was one that had failed and waits for its retry."""
         task.node, task.attempt, task.cost_us, task.sent_seq = node_id, attempt, cost_us, 0
+        async_ledger = self.async_ledgers.get(node_id)
+        task.is_async = not task.runs_alone and async_ledger is not None and task.name in async_ledger.names
         self._move(task, Event.DISPATCH)
 
     def give_back(self, task: Task, now: float) -> None:
@@ -258,6 +272,8 @@ class LiveTasks:
         if losses > 1:  # twice is no accident: the others do not wait until it has used up its attempts
             task.age = self._next_age
             self._next_age += 1
+        if losses >= ALONE_AFTER_LOSSES:  # beside it others would lose attempts if it ends its workers, or it by them
+            task.runs_alone = True
         self._move(task, Event.ATTEMPT_LOST)
         return True
 
@@ -267,37 +283,71 @@ class LiveTasks:
 
     # --- nodes come and go --------------------------------------------------------------------------------------
 
-    def enrol(self, node_id: str, slots: int, names: Iterable[str], window_bytes: int = MAX_INT) -> NodeLedger:
-        """A node offers slots, or offers them anew. ``window_bytes``: see ``credits.py``."""
+    def enrol(
+        self,
+        node_id: str,
+        slots: int,
+        names: Iterable[str],
+        window_bytes: int = MAX_INT,
+        async_slots: int = 0,
+        async_names: Iterable[str] = (),
+    ) -> NodeLedger:
+        """A node offers slots, or offers them anew. ``window_bytes``: see ``credits.py``. ``async_slots``: for
+        ``async_names`` alone, which the others are not for."""
+        announced, known_async = frozenset(names), frozenset(async_names)
         ledger = self.ledgers.get(node_id)
-        known = frozenset(names)
         if ledger is None:
-            ledger = self.ledgers[node_id] = NodeLedger(node_id, slots, known, window_bytes)
+            ledger = self.ledgers[node_id] = NodeLedger(node_id, 0, frozenset(), window_bytes)
+        ledger.announced = announced
+        changed = _resize(ledger, slots, announced - known_async if known_async else announced)
+        if known_async and node_id not in self.async_ledgers:
+            self.async_ledgers[node_id] = NodeLedger(node_id, 0, frozenset(), window_bytes, is_async=True)
+        async_ledger = self.async_ledgers.get(node_id)
+        if async_ledger is not None and _resize(async_ledger, async_slots, known_async):
+            changed = True
+        if changed:
             self._serve()
-        else:
-            changed = known != ledger.names or (slots > 0) != (ledger.slots > 0)
-            ledger.resize(slots, known)
-            if changed:
-                self._serve()
         return ledger
+
+    def all_ledgers(self) -> list[NodeLedger]:
+        """Those of all nodes, of either kind."""
+        return [*self.ledgers.values(), *self.async_ledgers.values()]
+
+    def ledgers_of(self, node_id: str) -> list[NodeLedger]:
+        """Those of one node: none, one, or one for either kind of tasks."""
+        found = (self.ledgers.get(node_id), self.async_ledgers.get(node_id))
+        return [ledger for ledger in found if ledger is not None]
+
+    def ledger_of(self, task: Task) -> NodeLedger | None:
+        """The one in which a task has its place; None if it has none at a node that is there."""
+        return (self.async_ledgers if task.is_async else self.ledgers).get(task.node)
 
     def remove_node(self, node_id: str) -> None:
         """A node is gone. The caller has given back, lost or ended all tasks that it held."""
         del self.ledgers[node_id]
+        self.async_ledgers.pop(node_id, None)
         self._serve()
 
     def _serve(self) -> None:
-        serving = {node_id: ledger for node_id, ledger in self.ledgers.items() if ledger.slots}
+        plain = {node_id: ledger for node_id, ledger in self.ledgers.items() if ledger.slots}
+        serving = dict(plain)
+        for ledger in self.async_ledgers.values():
+            if ledger.slots or ledger.node_id in serving:  # else the worker for them is only about to come
+                serving[ledger.key] = ledger
         for lanes in self._lanes:
-            lanes.serve(serving)
+            lanes.serve(plain if lanes.is_alone else serving)
 
     def served_lanes(self) -> list[Lane]:
         """The lanes whose tasks may be handed out and that some node serves, those of recovered tasks first."""
         served = self._ready.served
         if self._unlogged.count:
             served = served + self._unlogged.served if self._ready.count else self._unlogged.served
+        if self._alone.count:
+            served = served + self._alone.served
         if self.is_settled and self._recovered.count:
             served = self._recovered.served + served
+        if self.is_settled and self._recovered_alone.count:
+            served = served + self._recovered_alone.served
         return served
 
     def is_unknown(self, name: str) -> bool:
@@ -422,18 +472,20 @@ class LiveTasks:
         """How many live tasks have this state."""
         place = self._places[state]
         count = 0 if place is None else place.count
-        return count + self._unlogged.count if state == State.READY else count
+        if state == State.READY:
+            return count + self._unlogged.count + self._alone.count
+        return count + self._recovered_alone.count if state == State.RECOVERED else count
 
     @property
     def dispatchable(self) -> int:
         """How many tasks may be dispatched."""
-        ready = self._ready.count + self._unlogged.count
-        return ready + self._recovered.count if self.is_settled else ready
+        ready = self._ready.count + self._unlogged.count + self._alone.count
+        return ready + self._recovered.count + self._recovered_alone.count if self.is_settled else ready
 
     @property
     def waiting(self) -> int:
         """How many tasks wait in lanes, whether they may be dispatched yet or not."""
-        return self._ready.count + self._unlogged.count + self._recovered.count
+        return sum([lanes.count for lanes in self._lanes])
 
     @property
     def at_nodes(self) -> int:
@@ -457,13 +509,13 @@ class LiveTasks:
         """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
         Cost: that of all tasks."""
         found: Counter[bytes] = Counter()
-        for place in (*self._places, self._unlogged):
+        for place in (*self._places, self._unlogged, self._alone, self._recovered_alone):
             if place is not None:
                 tasks = place.tasks()
                 found.update(task.id for task in tasks)
                 if place.count != len(tasks):
                     raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
-        for ledger in self.ledgers.values():
+        for ledger in self.all_ledgers():
             self._check_ledger(ledger)
         for lanes in self._lanes:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
@@ -479,7 +531,7 @@ class LiveTasks:
     def _check_ledger(self, ledger: NodeLedger) -> None:
         for task in ledger.held.values():
             place = self._places[task.state]
-            if not isinstance(place, AtNodes) or task.node != ledger.node_id:
+            if not isinstance(place, AtNodes) or self.ledger_of(task) is not ledger:
                 raise Misplaced(f"{ledger.node_id} has a {STATE_NAMES[task.state]} task of node {task.node!r}")
             if task.is_starting and not task.must_log_start:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
@@ -488,6 +540,13 @@ class LiveTasks:
         unsent = sum(len(task.args) for task in ledger.held.values() if task.is_starting)
         if ledger.on_way_bytes != unsent + ledger.sent_bytes():
             raise Misplaced(f"{ledger.on_way_bytes} bytes are counted as on their way to {ledger.node_id}")
+
+
+def _resize(ledger: NodeLedger, slots: int, names: frozenset[str]) -> bool:
+    """A node offers this. True if others serve the lanes by that."""
+    changed = names != ledger.names or (slots > 0) != (ledger.slots > 0)
+    ledger.resize(slots, names)
+    return changed
 
 
 def _check_names(place: Place, counted: dict[str, int]) -> None:

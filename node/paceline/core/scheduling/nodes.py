@@ -22,6 +22,7 @@ from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.scheduling.cancelling import Cancelling
+from paceline.core.scheduling.credits import ASYNC_SUFFIX
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.due_tasks import DueTasks
@@ -33,7 +34,7 @@ from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_held
 from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
-from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
     Availability,
     Beat,
@@ -47,6 +48,7 @@ from paceline_protocol.messages.work import (
     StopTasks,
     WorkMessage,
 )
+from paceline_protocol.options import alone
 
 BEAT_UNCHANGED_S: Final = 0.2
 """Between Beats to an enrolled node to which there is no news. Several of them fit into the node's timeout."""
@@ -63,6 +65,8 @@ start of a machine is another node. None may be forgotten: if it returns, its nu
 term, so that a leader which has more gives way, and the next one knows none of them."""
 MAX_SLOTS: Final = 1 << 16
 """A machine has no more; a node may not be started with as many."""
+MAX_ASYNC_SLOTS: Final = 1 << 24
+"""Of one node, in all its workers."""
 MAX_TASKS: Final = 1 << 32
 _LOST: Final = int(TaskEnd.LOST)
 DISPATCH_TASKS: Final = 4_096
@@ -169,8 +173,7 @@ class Nodes:
         if seq > state.dispatch_seq:
             return  # it was started anew, and its account is still to come
         state.arrived_seq = max(state.arrived_seq, seq)
-        ledger = self._tasks.ledgers.get(node_id)
-        if ledger is not None:
+        for ledger in self._tasks.ledgers_of(node_id):
             ledger.arrived(seq)
 
     def on_enrol(
@@ -181,16 +184,21 @@ class Nodes:
         defaults: bytes | None = None,
         availability: int = Availability.SERVES,
         left_ms: int = 0,
+        async_slots: int = 0,
+        async_names: tuple[str, ...] = (),
     ) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
         ``defaults``: what it announces, packed; None if it does not know how to. ``availability``: whether it takes
-        tasks, and ``left_ms`` for how long it drains, if it does. Raises ProtocolError, with nothing
+        tasks, and ``left_ms`` for how long it drains, if it does. ``async_slots``: for those of its names that are
+        ``async_names``. Raises ProtocolError, with nothing
         changed, for an account that no honest node gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
         if enrol.slots > MAX_SLOTS or len(enrol.names) > MAX_TASK_NAMES:
             raise PeerViolation(f"{enrol.slots} slots, and {len(enrol.names)} names of tasks")
+        if async_slots > MAX_ASYNC_SLOTS or not set(async_names) <= set(enrol.names):
+            raise PeerViolation(f"{async_slots} async slots, or async tasks that it does not run")
         state.heard_at = now
         if state.enrolled and enrol.version <= state.account:
             return
@@ -214,9 +222,9 @@ class Nodes:
             self._recent_names.told(node_id)
         else:
             self._names_left(node_id, now)
-        ledger = self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes)
+        self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names)
         self._arrived(node_id, state, enrol.dispatch_seq)
-        sent = (task for task in ledger.held.values() if task.is_dispatched)
+        sent = (task for task in self._held_by(node_id) if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
         self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
         # What is not live here has ended, or was never accepted, and then its client submits it anew.
@@ -239,7 +247,8 @@ class Nodes:
             return  # a copy, or a batch after a missing one: the node repeats what is not acknowledged
         self._recording.report(node_id, seq, outcomes, now)
         is_loss = bool(outcomes) and outcomes[0][2] == _LOST  # then all are
-        self._tasks.ledgers[node_id].task_ended(len(outcomes) if is_loss else 0)
+        for ledger in self._tasks.ledgers_of(node_id):
+            ledger.task_ended(len(outcomes) if is_loss else 0)
         state.outcome_seen = seq
         state.untold_bytes += size_bytes
         if state.untold_bytes > self._untold_limit_bytes:
@@ -320,8 +329,8 @@ class Nodes:
     def _ask_back_overdue(self, now: float) -> None:
         """Ask back what has waited too long at nodes, once they say that tasks wait there. They give back what no
         worker has, and it waits here again, in front of all younger tasks, for the first slot that is free anywhere."""
-        for node_id, ledger in self._tasks.ledgers.items():
-            overdue = ledger.overdue(now)
+        for ledger in self._tasks.all_ledgers():
+            overdue, node_id = ledger.overdue(now), ledger.node_id
             if overdue:
                 state = self.by_id[node_id]
                 self._send_beat(node_id, state, now)  # with each, it looks at what its workers have begun
@@ -351,17 +360,22 @@ class Nodes:
         for first in range(0, len(ids), MAX_BATCH_ITEMS):
             self.outbox.append((node_id, Revoke(self._term, tuple(ids[first : first + MAX_BATCH_ITEMS]))))
 
-    def send(self, by_node: dict[str, list[Task]], now: float) -> None:
-        """Send tasks to the nodes where they have their places."""
-        for node_id, tasks in by_node.items():
-            state, ledger = self.by_id[node_id], self._tasks.ledgers[node_id]
+    def send(self, by_ledger: dict[str, list[Task]], now: float) -> None:
+        """Send tasks to the nodes where they have their places. ``by_ledger``: those of one ledger together."""
+        for tasks in by_ledger.values():
+            if not tasks:
+                continue  # each start is to be logged first
+            node_id, ledger = tasks[0].node, self._tasks.ledger_of(tasks[0])
+            assert ledger is not None, "they have their places there"
+            state = self.by_id[node_id]
             for frame in frames(tasks):
                 state.dispatch_seq += 1
                 assignments: list[Assignment] = []
                 size_bytes = 0
                 for task in frame:
                     task.sent_seq = state.dispatch_seq
-                    assignments.append(task.assignment if task.options is None else self._due.assignment(task, now))
+                    assignment = task.assignment if task.options is None else self._due.assignment(task, now)
+                    assignments.append(assignment if not task.runs_alone else self._alone(task, assignment))
                     size_bytes += len(task.args)
                 self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
                 ledger.sent(state.dispatch_seq, size_bytes)
@@ -369,13 +383,20 @@ class Nodes:
                 if state.unasked_bytes > self._window_bytes // 8:
                     self._send_beat(node_id, state, now)
 
+    def _alone(self, task: Task, assignment: Assignment) -> Assignment:
+        """As it is sent to a node that would run it beside others."""
+        others = self._tasks.async_ledgers.get(task.node)
+        if others is None or task.name not in others.names:
+            return assignment
+        return *assignment[:ASSIGNMENT_OPTIONS], alone(assignment[ASSIGNMENT_OPTIONS])
+
     def start(self, tasks: Iterable[Task], now: float) -> list[Task]:
         """The starts of these tasks are logged. Send those that still have their places at nodes, and return them."""
         started = [task for task in tasks if self._tasks.start(task)]
-        by_node: dict[str, list[Task]] = {}
+        by_ledger: dict[str, list[Task]] = {}
         for task in started:
-            by_node.setdefault(task.node, []).append(task)
-        self.send(by_node, now)
+            by_ledger.setdefault(task.node + ASYNC_SUFFIX if task.is_async else task.node, []).append(task)
+        self.send(by_ledger, now)
         return started
 
     def recorded(self, batches: dict[str, int]) -> None:
@@ -411,9 +432,8 @@ class Nodes:
 
     def _node_restarted(self, node_id: str, held: dict[bytes, int], now: float) -> None:
         """A node came back as a new process. The attempts that the old process had are lost."""
-        ledger = self._tasks.ledgers.get(node_id)
-        if ledger is not None:
-            lost = [task for task in ledger.held.values() if held.get(task.id, 0) < task.attempt]
+        lost = [task for task in self._held_by(node_id) if held.get(task.id, 0) < task.attempt]
+        if node_id in self._tasks.ledgers:
             self._lost_with_node(node_id, lost, "the node was restarted", now)
 
     def _node_gone(self, node_id: str, now: float) -> None:
@@ -423,17 +443,21 @@ class Nodes:
         state.enrolled = False
         state.account = 0
         state.beat = None
-        held = list(self._tasks.ledgers[node_id].held.values())
+        held = self._held_by(node_id)
         self._lost_with_node(node_id, held, f"the node was silent for {silent_ms} ms", now)
         self._recording.give_back([task for task in held if task.is_starting], now)
         self._names_left(node_id, now)
         self._tasks.remove_node(node_id)
 
+    def _held_by(self, node_id: str) -> list[Task]:
+        """The tasks that have their places at a node."""
+        return [task for ledger in self._tasks.ledgers_of(node_id) for task in ledger.held.values()]
+
     def _names_left(self, node_id: str, now: float) -> None:
         """Before the ledger says so: a node has no worker any more, or is gone."""
         ledger = self._tasks.ledgers.get(node_id)
         if ledger is not None and ledger.slots:
-            self._recent_names.left(node_id, ledger.names, now)
+            self._recent_names.left(node_id, ledger.announced, now)
 
     def _lost_with_node(self, node_id: str, tasks: list[Task], how: str, now: float) -> None:
         """The attempts of these tasks are lost, though the node has not reported that."""

@@ -44,25 +44,31 @@ class Place:
 class AtNodes(Place):
     """Tasks that are charged to the node ``task.node``. Several states share the ledgers of the nodes."""
 
-    __slots__ = ("_ledgers",)
+    __slots__ = ("_async_ledgers", "_ledgers")
 
-    def __init__(self, state: int, ledgers: dict[str, NodeLedger]) -> None:
-        """``ledgers``: of the nodes there are; the caller keeps them."""
+    def __init__(self, state: int, ledgers: dict[str, NodeLedger], async_ledgers: dict[str, NodeLedger]) -> None:
+        """``ledgers``: of the nodes there are; ``async_ledgers``: likewise, of their async tasks. The caller keeps
+        them."""
         super().__init__(state)
         self._ledgers = ledgers
+        self._async_ledgers = async_ledgers
+
+    def _ledger(self, task: Task) -> NodeLedger:
+        return self._async_ledgers[task.node] if task.is_async else self._ledgers[task.node]
 
     def put(self, task: Task) -> None:
         self.count += 1
-        ledger = self._ledgers[task.node]
+        ledger = self._ledger(task)
         ledger.put(task, task.cost_us)
         ledger.moved()
 
     def take(self, task: Task) -> None:
         self.count -= 1
-        self._ledgers[task.node].take(task)
+        self._ledger(task).take(task)
 
     def tasks(self) -> list[Task]:
-        return [task for ledger in self._ledgers.values() for task in ledger.held.values() if task.state == self.state]
+        ledgers = (*self._ledgers.values(), *self._async_ledgers.values())
+        return [task for ledger in ledgers for task in ledger.held.values() if task.state == self.state]
 
 
 class ById(Place):

@@ -152,11 +152,13 @@ class Task:
         "first_age",
         "found_worker",
         "id",
+        "is_async",
         "lost_attempts",
         "name",
         "node",
         "options",
         "priority",
+        "runs_alone",
         "sent_at",
         "sent_seq",
         "session",
@@ -179,6 +181,8 @@ class Task:
         self.arrived_at = 0.0  # at this leader; for metrics alone, as sent_at
         self.sent_at = 0.0  # when this leader last gave it to a node; 0: never
         self.found_worker = False  # which had a worker for it by then; for metrics, too
+        self.is_async = False  # it is in that ledger of its node (credits.py)
+        self.runs_alone = False  # it has lost several attempts, and may end whatever runs beside it
         self.session: ClientSession | None = None
 
     # --- where it is ------------------------------------------------------------------------------------------------

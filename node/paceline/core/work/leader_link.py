@@ -39,6 +39,7 @@ from paceline_protocol.messages.work import (
     Dispatch,
     Enrol,
     EnrolQuiet,
+    EnrolWithAsync,
     EnrolWithDefaults,
     NodeBeat,
     Revoke,
@@ -48,7 +49,7 @@ from paceline_protocol.messages.work import (
     StopTasks,
     WorkMessage,
 )
-from paceline_protocol.options import DEFAULTS_LEVEL
+from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL
 
 
 def _unknown_level(node_id: str) -> int:
@@ -69,7 +70,9 @@ class LeaderLink:
         across restarts, too. ``own_id``: of the node that has this link, which needs no window if it leads itself."""
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
-        self.slots = Slots(first + 1, traces, settings.payload_limit_bytes, settings.worker_max_tasks)
+        self.slots = Slots(
+            first + 1, traces, settings.payload_limit_bytes, settings.worker_max_tasks, settings.async_slots
+        )
         self._held = self.slots.held
         self.term = 0
         self._min_term = 0
@@ -83,6 +86,7 @@ class LeaderLink:
         self._account = first
         self._account_heard = 0  # by the leader that is followed, as far as it has said
         self._serving = 0  # workers that the account offers
+        self._async_serving = 0  # places at async workers, likewise
         self._first_seq = first
         self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
         self._proof: tuple[str, int, int] | None = None  # of whom, in which term, which account has to be named
@@ -113,7 +117,8 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
         self.slots.review(now)
-        if self.slots.serving != self._serving or self.level_of(self.leader) != self._leader_level:
+        is_other = self.slots.serving != self._serving or self.slots.async_serving != self._async_serving
+        if is_other or self.level_of(self.leader) != self._leader_level:
             self._renew_account()
         self._leader_saw(seen, now)
         self._outcome_seq = max(self._outcome_seq, beat.outcome_seq)
@@ -123,7 +128,7 @@ class LeaderLink:
             self._account += 1
         slots = self.slots
         self.outbox.append(
-            NodeBeat(self.term, self._dispatch_seq, len(slots.workers), slots.running_tasks, len(slots.queue))
+            NodeBeat(self.term, self._dispatch_seq, slots.plain_workers, slots.running_tasks, slots.waiting)
         )
         if beat.account < self._account:
             self._enrol()  # which may wait behind outcomes: the NodeBeat does not
@@ -140,7 +145,8 @@ class LeaderLink:
         self._dispatch_seq = dispatch.seq
         for outcome in self.slots.take(dispatch.tasks, now):
             self._report([outcome], now)
-        if gap or not self.slots.takes_tasks:
+        if gap or self.slots.has_dropped:
+            self.slots.has_dropped = False
             self.account_changed()
 
     def on_revoke(self, sender: str, revoke: Revoke, now: float) -> None:
@@ -261,14 +267,15 @@ class LeaderLink:
         now: float,
         successor: tuple[bytes, tuple[str, ...]] | None = None,
         begun: int | None = None,
+        blamed: int = 0,
     ) -> None:
         """A worker died. The attempts that it had begun are reported as lost, but for those that ended by it.
         ``successor``: the worker that is ready in its place, and the names of the tasks that it can run. ``begun``: how
         many tasks it has begun; None: not known."""
         if successor is not None:  # before the loss: with its last worker a node drops its queue
-            self.slots.worker_ready(*successor)
+            self.slots.worker_ready(*successor, in_place_of=worker_id)
         over = self.slots.limits.worker_lost(worker_id)
-        lost = self.slots.worker_lost(worker_id, begun, None if over is None else over.outcome(now))
+        lost = self.slots.worker_lost(worker_id, begun, None if over is None else over.outcome(now), now, blamed)
         if self.slots.ended:
             ended, self.slots.ended = self.slots.ended, []
             self._report(ended, now)
@@ -324,6 +331,7 @@ class LeaderLink:
         """
         self._account += 1
         self._serving = self.slots.serving
+        self._async_serving = self.slots.async_serving
         self._leader_level = self.level_of(self.leader)
         if self._held.unrecorded:
             self._recheck_seq = self._held.unrecorded[-1].seq
@@ -331,7 +339,9 @@ class LeaderLink:
     def _enrol(self) -> None:
         self.outbox.append(self._account_for(self.leader, self.term, self._dispatch_seq))
 
-    def _account_for(self, leader: str, term: int, dispatch_seq: int) -> Enrol | EnrolWithDefaults | EnrolQuiet:
+    def _account_for(
+        self, leader: str, term: int, dispatch_seq: int
+    ) -> Enrol | EnrolWithDefaults | EnrolWithAsync | EnrolQuiet:
         slots = self.slots
         held = encode_held(self._held.account())
         names, runs_tasks = slots.names(), self._settings.runs_tasks
@@ -340,9 +350,11 @@ class LeaderLink:
         if level < DEFAULTS_LEVEL:
             return enrol
         defaults, draining = slots.defaults(level), slots.draining
-        if draining.takes_tasks or level < QUIET_LEVEL:
+        if not draining.takes_tasks and level >= QUIET_LEVEL:
+            return EnrolQuiet(*enrol, defaults, draining.availability, draining.left_ms(self.heard_at))
+        if level < ASYNC_LEVEL or not (slots.has_async_tasks and draining.takes_tasks):
             return EnrolWithDefaults(*enrol, defaults)
-        return EnrolQuiet(*enrol, defaults, draining.availability, draining.left_ms(self.heard_at))
+        return EnrolWithAsync(*enrol, defaults, slots.async_serving, slots.async_names())
 
     def _report(self, items: list[Outcome], now: float) -> None:
         for outcomes in batches_of(items):

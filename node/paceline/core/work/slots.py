@@ -13,6 +13,9 @@ A worker that is to be replaced leaves (:meth:`Slots.leave`). As one that was gi
 so by itself, and nothing is bound to it that goes beyond. While it runs what it has it is a slot as any other, so that
 a node runs as many tasks at a time as it has workers, whichever of them leave.
 
+Tasks that run many at once have a queue and workers of their own (``async_slot.py``). Which they are is known from the
+first worker that is ready; their workers are started with the first of these tasks.
+
 Until a worker has begun a task, that may come back: it stands behind one that runs on or is cleaned up after, or its
 worker dies. Then it waits again, in front, as the same attempt; or, if the leader has asked for it, the node gives it
 back to the leader, and to no other worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
@@ -24,13 +27,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 from operator import attrgetter
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
+from paceline.core.work.async_slot import AsyncSlot, may_begin_again
 from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
@@ -76,6 +80,11 @@ _TIMED_OUT: Final = int(TaskEnd.TIMED_OUT)
 FAILED_ATTEMPT_BYTES: Final = ERROR_LIMIT_BYTES + 4 * SUMMARY_LIMIT_BYTES + 64
 """More than a failed attempt takes that is packed."""
 
+ASYNC_START_S: Final = 10.0
+"""The first async worker is ready by then, or the tasks that wait for it go back to the leader."""
+ASYNC_WORKERS: Final = 1
+"""How many workers of a node run many tasks at once. Each is one more process beside the others."""
+
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
@@ -89,14 +98,24 @@ class Slots:
         traces: Traces | None = None,
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         worker_max_tasks: int = 0,
+        async_slots: int = 1,
     ) -> None:
         """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result.
-        ``worker_max_tasks``: how many a worker may be given, 0 for any number."""
+        ``worker_max_tasks``: how many a worker may be given, 0 for any number. ``async_slots``: how many async tasks a
+        worker runs at once; 1: they run as others do."""
         self._payload_limit_bytes = payload_limit_bytes
         self._worker_max_tasks = worker_max_tasks
         self._traces = traces if traces is not None else Traces()
         self.queue: deque[Assignment] = deque()
+        self.async_queue: deque[Assignment] = deque()  # the same of tasks that run many at once
         self.workers: dict[bytes, WorkerSlot] = {}
+        self.async_workers: dict[bytes, AsyncSlot] = {}  # those of the workers that run these, and nothing else
+        self._async_slots = async_slots
+        self._async_names: set[str] = set()  # the names of such tasks, as the worker that was ready last has it
+        self._async_wanted_at = inf  # when the first such task came
+        self._has_begun_async = False  # since then a worker was ready for them, or should have been
+        self.lacks_async_workers = False  # they are to be started; emptied by the caller
+        self.has_dropped = False  # a task was taken for which no worker is here; emptied by the caller
         self.held = HeldTasks(first_seq)
         self.durations = Durations()
         self.tally = Tally()
@@ -105,6 +124,7 @@ class Slots:
         self.blocked: dict[bytes, str] = {}  # workers that do not end what a task of this name left; emptied so, too
         self.ended: list[Outcome] = []  # by the ends of their workers, and not lost; emptied by the caller
         self.to_stop: list[tuple[bytes, int]] = []  # workers, and which of their tasks; emptied by the caller
+        self.to_cancel: list[tuple[bytes, bytes]] = []  # likewise, of async ones: workers, and ids of tasks
         self.leaving: dict[bytes, str] = {}  # workers that are to be replaced, and why
         # Tasks that nobody begins, as the leader asked for them, or their deadline is reached; emptied by the caller.
         self.given_back: list[bytes] = []
@@ -118,27 +138,59 @@ class Slots:
 
     # --- workers ------------------------------------------------------------------------------------------------
 
-    def worker_ready(self, worker_id: bytes, names: tuple[str, ...]) -> None:
-        """A worker is ready for tasks. If it is known to have died already, its message was read late and is
-        ignored."""
-        if worker_id not in self._dead:
-            max_tasks = own_max_tasks(worker_id, self._worker_max_tasks)
-            self.workers.setdefault(worker_id, WorkerSlot(worker_id, names, max_tasks)).names = names
+    def worker_ready(self, worker_id: bytes, names: tuple[str, ...], in_place_of: bytes = b"") -> None:
+        """A worker is ready for tasks. If it is known to have died already, its message was read late and is ignored.
+        ``in_place_of``: the worker that it succeeds, if that is still here."""
+        if worker_id in self._dead:
+            return
+        slot = self.workers.get(worker_id)
+        if slot is not None:
+            slot.names = names
             self._compare_names()
+            return
+        max_tasks = own_max_tasks(worker_id, self._worker_max_tasks)
+        if self._lacks_async_worker(in_place_of):
+            slot = self.async_workers[worker_id] = AsyncSlot(worker_id, names, self._async_slots, max_tasks)
+            self._has_begun_async = True
+        else:
+            slot = WorkerSlot(worker_id, names, max_tasks)
+        self.workers[worker_id] = slot
+        self._compare_names()
+
+    def _lacks_async_worker(self, without: bytes) -> bool:
+        """Whether the next worker is to run many tasks at once: there is another for all else, and none for that."""
+        if not self._async_names or self._async_wanted_at == inf:
+            return False
+        there = [each for worker_id, each in self.workers.items() if worker_id != without]
+        serving = sum([1 for each in there if each.is_async and not each.is_leaving])
+        return serving < ASYNC_WORKERS and any(not each.is_async for each in there)
+
+    @property
+    def has_async_tasks(self) -> bool:
+        """Whether this node has tasks that are to run many at once, and so workers for them."""
+        return bool(self._async_names)
 
     def _compare_names(self) -> None:
         """Workers have come or gone."""
         self._is_mixed = len({slot.names for slot in self.workers.values()}) > 1
 
     def worker_lost(
-        self, worker_id: bytes, begun: int | None = None, killed_for: Outcome | None = None
+        self,
+        worker_id: bytes,
+        begun: int | None = None,
+        killed_for: Outcome | None = None,
+        now: float = 0.0,
+        blamed: int = 0,
     ) -> list[tuple[bytes, int]]:
         """A worker died. Returns the attempts that it had begun, to be reported as lost. Those have ``ended`` for which
         it was killed, or that it was asked to stop. What it was given and had not begun goes to the front of the queue,
         as the same attempt.
 
         ``begun``: how many tasks it has begun since it was ready; None: not known, and all of them count as begun.
-        ``killed_for``: how the attempt ended for which it was killed, if it was.
+        ``killed_for``: how the attempt ended for which it was killed, if it was. ``blamed``: the number of the task
+        whose code an async worker ran as it ended; 0: not known.
+
+        Where one task was the cause the others of an async worker wait again, too, if they may be begun again.
 
         With the last worker the node drops its queue, and its next account no longer names those tasks. The leader then
         gives them to other nodes.
@@ -149,12 +201,17 @@ class Slots:
         if slot is None:
             return []
         self._compare_names()
+        self.async_workers.pop(worker_id, None)
         lost: list[tuple[bytes, int]] = []
         begun_tasks, rest = slot.dies(begun)
+        spared: list[Running] = []
+        cause = slot.cause_of_end(blamed) if killed_for is None else killed_for[0]
         for task_id, running in begun_tasks:
-            end = _end_with_worker(task_id, running[0], killed_for, slot.stopping)
+            end = _end_with_worker(task_id, running[0], killed_for, slot, now)
             if end is None and self.draining.takes_back(task_id, running[2]):
                 self.held.let_go({task_id})
+            elif end is None and cause and task_id != cause and _is_spared(running):
+                spared.append(running)
             elif end is None:
                 lost.append((task_id, running[0]))
                 self.tally.executed(running[2], TaskEnd.LOST, 0)
@@ -162,10 +219,17 @@ class Slots:
                 self.ended.append(end)
                 counts_as = _TIMED_OUT if end[OUTCOME_STATE] == MAY_RETRY else end[OUTCOME_STATE]
                 self.tally.executed(running[2], counts_as, end[OUTCOME_DURATION_US])
-        self._wait_again(slot, rest)
-        if not self.workers:
-            self.let_queue_go()
+        self._wait_again(slot, spared + rest)
+        if len(self.workers) == len(self.async_workers):
+            self._drop(self.queue)
+        if not self.async_workers and self._has_begun_async:
+            self._drop(self.async_queue)
         return lost
+
+    def _drop(self, queue: deque[Assignment]) -> None:
+        """No worker is left for these."""
+        self.held.let_go({assignment[0] for assignment in queue})
+        queue.clear()
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
         """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves."""
@@ -176,7 +240,7 @@ class Slots:
             self.given_back += leaving
             self.held.let_go(set(leaving))
             waiting = [each for each in waiting if each[0] not in leaving]
-        self.queue.extendleft(reversed(waiting))
+        (self.async_queue if slot.is_async else self.queue).extendleft(reversed(waiting))
 
     def leave(self, worker_id: bytes, why: str) -> None:
         """This worker is to be replaced: it is given nothing more, and ends once it has answered for what it has."""
@@ -189,15 +253,24 @@ class Slots:
         """The workers that leave and have nothing to do any more: others are to serve in their places."""
         return [worker_id for worker_id in self.leaving if self.workers[worker_id].has_left]
 
+    def to_succeed(self) -> list[bytes]:
+        """The workers that leave and in whose places others are to serve now: those of :meth:`left`, and async ones, as
+        what they run may take long, and they have room for nothing else."""
+        leaving = [self.workers[worker_id] for worker_id in self.leaving]
+        return [slot.worker_id for slot in leaving if slot.is_async or slot.has_left]
+
     def take_left(self) -> list[tuple[bytes, str]]:
         """Those of :meth:`left`, and why they leave. They are none of this node from now on, and can be ended. The last
         worker stays until another is ready: without any a node gives up its queue."""
         idle = self.left()
-        if len(idle) == len(self.workers):
-            idle.pop()
+        for is_async in (False, True):
+            kind = [worker_id for worker_id, slot in self.workers.items() if slot.is_async == is_async]
+            if kind and set(kind) <= set(idle):
+                idle.remove(kind[-1])
         left = [(worker_id, self.leaving.pop(worker_id)) for worker_id in idle]
         for worker_id, _ in left:
             del self.workers[worker_id]
+            self.async_workers.pop(worker_id, None)
             self._dead.append(worker_id)
         self._compare_names()
         return left
@@ -209,8 +282,13 @@ class Slots:
             slot.is_ending = True
 
     def take_over_limit(self, now: float) -> list[tuple[bytes, LimitedTask]]:
-        """The workers that are to be killed, as each runs a task for longer than that may, with these tasks."""
+        """The workers that are to be killed, as each runs a task for longer than that may, with these tasks. What runs
+        beside others is first ``to_cancel``."""
         over = self.limits.take_over(now)
+        to_cancel, self.limits.to_cancel = self.limits.to_cancel, []
+        for worker_id, task in to_cancel:
+            self.workers[worker_id].over[task.task_id] = task
+            self.to_cancel.append((worker_id, task.task_id))
         for worker_id, _ in over:
             self.is_being_ended(worker_id)
         return over
@@ -219,10 +297,13 @@ class Slots:
         """Find the workers that have run one task for so long that none is to stand behind it, and those that go on
         with what they are asked to stop. To be called every so often; then the caller calls :meth:`take_back` for each
         of the ``stuck`` ones, and asks those again that are ``to_stop``: they may not have seen it."""
+        if not self._has_begun_async and now >= self._async_wanted_at + ASYNC_START_S:
+            self._has_begun_async = True
+            self._drop(self.async_queue)  # for other nodes: here no worker may ever be ready again
         for slot in self.workers.values():
             if slot.is_stuck(now):
                 self._hold_back(slot, now)
-            for task_id in slot.stopping:
+            for task_id in slot.stopping if not slot.is_async else ():
                 self.to_stop.append((slot.worker_id, slot.number_of(task_id)))
 
     def _hold_back(self, slot: WorkerSlot, now: float) -> None:
@@ -254,10 +335,49 @@ class Slots:
 
     @property
     def serving(self) -> int:
-        """How many workers run tasks, or wait for some; none of a node that takes no tasks."""
+        """How many workers run one task at a time, or wait for one; none of a node that takes no tasks."""
         if not self.draining.takes_tasks:
             return 0
-        return sum(1 for slot in self.workers.values() if not (slot.held_up or slot.is_ending or slot.has_left))
+        return sum(
+            1
+            for slot in self.workers.values()
+            if not (slot.is_async or slot.held_up or slot.is_ending or slot.has_left)
+        )
+
+    @property
+    def plain_workers(self) -> int:
+        """How many workers run one task at a time."""
+        return len(self.workers) - len(self.async_workers)
+
+    @property
+    def async_serving(self) -> int:
+        """How many tasks the async workers run at once, or will once there are any: the first such task has them
+        started. None of a node that takes no tasks."""
+        if not self.draining.takes_tasks:
+            return 0
+        if not self._has_begun_async:
+            return ASYNC_WORKERS * self._async_slots if self._async_names and self.plain_workers else 0
+        return sum(slot.offered for slot in self.async_workers.values())
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a task waits for a worker."""
+        return bool(self.queue) or bool(self.async_queue)
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks no worker has."""
+        return len(self.queue) + len(self.async_queue)
+
+    def async_names(self) -> tuple[str, ...]:
+        """Those of :meth:`names` that run many at once."""
+        return tuple(name for name in self.names() if name in self._async_names) if self._async_names else ()
+
+    def learn_async(self, names: tuple[str, ...], async_names: Iterable[str]) -> None:
+        """A worker that is ready tells which of its names can run many at once."""
+        if self._async_slots > 1:
+            self._async_names.difference_update(names)
+            self._async_names.update(set(async_names).intersection(names))
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -302,10 +422,10 @@ class Slots:
 
     def let_queue_go(self) -> bool:
         """What no worker has leaves the node, unrun. False if there is nothing."""
-        if not self.queue:
+        if not self.has_waiting:
             return False
-        self.held.let_go({assignment[0] for assignment in self.queue})
-        self.queue.clear()
+        self._drop(self.queue)
+        self._drop(self.async_queue)
         return True
 
     def give_up(self) -> None:
@@ -317,25 +437,46 @@ class Slots:
                 self.to_give_up.append(slot.worker_id)
 
     def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
-        """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and any task
-        while there is no worker. What is not logged may also come back as new, its attempts counted from one.
+        """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and a task
+        for which there is no worker. What is not logged may also come back as new, its attempts counted from one.
 
         Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
         task if it received the outcome before it (again) accepted the task.
         """
-        held, queue, takes_tasks = self.held.attempts, self.queue, self.takes_tasks
+        held, queue, takes_tasks = self.held.attempts, self.queue, self.draining.takes_tasks
+        has_plain_workers = takes_tasks and self.plain_workers > 0
         copies: dict[bytes, int] = {}
         for assignment in tasks:
             task_id, attempt = assignment[0], assignment[1]
             if held.get(task_id, 0) >= attempt:
                 copies[task_id] = held[task_id]
-            elif takes_tasks:
+            elif self._async_names and self._runs_beside_others(assignment):
+                if takes_tasks and (self.async_workers or self._awaits_async_workers(now)):
+                    held[task_id] = attempt
+                    options = assignment[ASSIGNMENT_OPTIONS]
+                    self.async_queue.append(assignment if options is None else self._arrives(assignment, options, now))
+                else:
+                    self.has_dropped = True
+            elif has_plain_workers:
                 held[task_id] = attempt
                 options = assignment[ASSIGNMENT_OPTIONS]
                 queue.append(assignment if options is None else self._arrives(assignment, options, now))
+            else:
+                self.has_dropped = True
         if not copies:
             return []
         return self.held.withdraw(copies)
+
+    def _runs_beside_others(self, assignment: Assignment) -> bool:
+        """Whether an async worker runs it."""
+        options = assignment[ASSIGNMENT_OPTIONS]
+        return assignment[2] in self._async_names and (options is None or not options.get("alone", 0))
+
+    def _awaits_async_workers(self, now: float) -> bool:
+        """An async task has come, and there is no worker for it. Whether the first one is about to be ready."""
+        if self._async_wanted_at == inf:
+            self._async_wanted_at, self.lacks_async_workers = now, True
+        return not self._has_begun_async
 
     def _arrives(self, assignment: Assignment, options: Options, now: float) -> Assignment:
         """A task with options is queued. Returns it with its deadline by the clock of this node."""
@@ -354,10 +495,10 @@ class Slots:
         queue = self.queue
         if self.held.is_full:
             return []
-        free = [slot for slot in self.workers.values() if slot.is_free]
+        given = self._assign_async(now) if self.async_queue else []
+        free = [slot for slot in self.workers.values() if not slot.is_async and slot.is_free]
         if len(free) > 1:
             free.sort(key=attrgetter("cost_us"))
-        given = []
         for slot in free:
             if not queue:
                 break
@@ -367,6 +508,32 @@ class Slots:
         if self.given_back:
             self.held.let_go(set(self.given_back))
         return given
+
+    def _assign_async(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+        """Give the async workers what they have room for: the next task to that which has the fewest."""
+        queue = self.async_queue
+        batches: dict[bytes, list[Assignment]] = {}
+        while queue:
+            name = queue[0][2]
+            free = [each for each in self.async_workers.values() if each.is_free]
+            if self._is_mixed:
+                free = [each for each in free if name in each.names]
+            if not free:
+                break
+            assignment = queue.popleft()
+            options = assignment[ASSIGNMENT_OPTIONS]
+            may_be_killed = options is not None and may_end_worker(options)
+            if options is not None and may_be_killed and is_past_deadline(options, now):
+                self.given_back.append(assignment[ASSIGNMENT_ID])
+                continue
+            slot = min(free, key=_tasks_of)
+            slot.give(assignment, now)
+            batches.setdefault(slot.worker_id, []).append(assignment)
+            if may_be_killed:
+                self.limits.begins(slot.worker_id, assignment, now, is_async=True)
+            if slot.given >= slot.max_tasks:
+                self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
+        return [(worker_id, tuple(batch)) for worker_id, batch in batches.items()]
 
     def _batch_for(self, slot: WorkerSlot, now: float) -> tuple[Assignment, ...]:
         """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US."""
@@ -411,10 +578,11 @@ class Slots:
         running, durations, tally, taken_back = slot.running, self.durations, self.tally, slot.taken_back
         limits, stopping = self.limits if self.limits else None, slot.stopping
         known = []
-        for outcome in outcomes:
+        for answer in outcomes:
+            outcome = answer
             task_id, attempt, end, payload, ran_us = outcome
             charged = running.pop(task_id, None)
-            is_answer = len(payload) <= self._payload_limit_bytes if end == _SUCCEEDED else _fails(outcome, stopping)
+            is_answer = len(payload) <= self._payload_limit_bytes if end == _SUCCEEDED else _fails(outcome, slot)
             if charged is None or not is_answer or attempt != charged[0] or (taken_back and task_id in taken_back):
                 if charged is not None and slot.passes_over(outcome, charged):
                     self._wait_again(slot, [charged])  # unless another has it by now
@@ -423,6 +591,9 @@ class Slots:
                 continue
             slot.answered += 1
             slot.cost_us -= charged[1]
+            if isinstance(slot, AsyncSlot):
+                outcome = slot.answers(outcome, charged, now)
+                end, payload = outcome[OUTCOME_STATE], outcome[OUTCOME_PAYLOAD]
             if limits is not None:
                 limits.ends(worker_id, task_id)
             if ran_us > DURATION_SLACK_US:  # else it is no longer than that, whenever it was given
@@ -444,6 +615,9 @@ class Slots:
     def cleans_up(self, worker_id: bytes, outcomes: Sequence[Outcome], now: float) -> list[Outcome]:
         """A worker answered as for :meth:`done`, and ends what the last of these tasks has left."""
         slot = self.workers.get(worker_id)
+        if slot is not None and slot.is_async:
+            self.accused[worker_id] = "it has others wait behind what a task has left, and runs many at once"
+            return []
         given = None if slot is None or not outcomes else slot.running.get(outcomes[-1][0])
         known = self.done(worker_id, outcomes, now)
         if slot is not None and given is not None and known and known[-1][0] == outcomes[-1][0]:
@@ -476,8 +650,11 @@ class Slots:
         """
         wanted = set(ids)
         given_back = tuple(dict.fromkeys(assignment[0] for assignment in self.queue if assignment[0] in wanted))
+        if self.async_queue:
+            given_back += tuple([each[0] for each in self.async_queue if each[0] in wanted])
         if given_back:
             self.queue = deque(assignment for assignment in self.queue if assignment[0] not in wanted)
+            self.async_queue = deque(each for each in self.async_queue if each[0] not in wanted)
             self.held.let_go(set(given_back))
             wanted.difference_update(given_back)
         kept: set[bytes] = set()
@@ -503,7 +680,10 @@ class Slots:
                 if task_id not in slot.stopping:
                     slot.stopping.add(task_id)
                     self.limits.asked_to_stop(slot.worker_id, task_id, now)
-                    self.to_stop.append((slot.worker_id, slot.number_of(task_id)))
+                    if slot.is_async:
+                        self.to_cancel.append((slot.worker_id, task_id))
+                    else:
+                        self.to_stop.append((slot.worker_id, slot.number_of(task_id)))
         return given_back, tuple(stopping)
 
     @property
@@ -522,11 +702,28 @@ class Slots:
         return running is not None and running[0] == attempt
 
 
-def _end_with_worker(task_id: bytes, attempt: int, killed_for: Outcome | None, stopping: set[bytes]) -> Outcome | None:
+def _tasks_of(slot: AsyncSlot) -> int:
+    return len(slot.running)
+
+
+def _is_spared(running: Running) -> bool:
+    """Whether a task whose worker was killed for another one waits again, as the same attempt."""
+    assignment = running[3]
+    return assignment is not None and may_begin_again(assignment[ASSIGNMENT_OPTIONS])
+
+
+def _end_with_worker(
+    task_id: bytes, attempt: int, killed_for: Outcome | None, slot: WorkerSlot, now: float
+) -> Outcome | None:
     """How an attempt has ended whose worker died; None: it is lost."""
+    end: Outcome | None = None
     if killed_for is not None and killed_for[:2] == (task_id, attempt):
-        return _last(killed_for) if task_id in stopping else killed_for
-    return (task_id, attempt, _CANCELLED, LOST, 0) if task_id in stopping else None
+        end = killed_for
+    elif task_id in slot.over:  # it was cancelled for its limit, and another one ended its worker
+        end = slot.over[task_id].outcome(now)
+    if task_id in slot.stopping:
+        return (task_id, attempt, _CANCELLED, LOST, 0) if end is None else _last(end)
+    return end
 
 
 def _last(outcome: Outcome) -> Outcome:
@@ -540,11 +737,11 @@ def _last(outcome: Outcome) -> Outcome:
     return task_id, attempt, end, payload, duration_us
 
 
-def _fails(outcome: Outcome, stopping: set[bytes]) -> bool:
+def _fails(outcome: Outcome, slot: WorkerSlot) -> bool:
     """Whether a worker says in the right form that an attempt failed, and perhaps that it may be made again; or that it
     stopped, as it was asked to."""
     end, size_bytes = outcome[2], len(outcome[OUTCOME_PAYLOAD])
-    if end == _FAILED or (end == _CANCELLED and outcome[0] in stopping):
+    if end == _FAILED or (end == _CANCELLED and (outcome[0] in slot.stopping or outcome[0] in slot.over)):
         return size_bytes <= ERROR_LIMIT_BYTES
     if end != MAY_RETRY or size_bytes > FAILED_ATTEMPT_BYTES:
         return False

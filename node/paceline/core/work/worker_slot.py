@@ -36,6 +36,7 @@ from math import inf
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US
+from paceline.core.work.limits import LimitedTask
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 
 BATCH_TIME_US: Final = 1_000
@@ -78,10 +79,12 @@ class WorkerSlot:
         "first",
         "first_since",
         "held_up",
+        "is_async",
         "is_ending",
         "is_leaving",
         "max_tasks",
         "names",
+        "over",
         "run_on",
         "running",
         "stopping",
@@ -102,6 +105,8 @@ class WorkerSlot:
         self.taken_back: set[bytes] = set()
         self.asked_back: set[bytes] = set()
         self.stopping: set[bytes] = set()
+        self.over: dict[bytes, LimitedTask] = {}  # of an async one (async_slot.py): cancelled for their limits
+        self.is_async = False
         self.cleaning_up = ""  # the name of the task behind which it cleans up
         self.held_up = False  # by that, for longer than anything is to wait for it
         self.is_ending = False  # it is being killed: it gets nothing more, whatever it still answers
@@ -198,6 +203,10 @@ class WorkerSlot:
             self.cost_us -= cost_us
         self.taken_back.update(ids)
         return back
+
+    def cause_of_end(self, blamed: int) -> bytes:
+        """The task that has ended it, of several that it ran; b"" if that is not known, or it ran one."""
+        return b""
 
     def counts_as_begun(self, task_id: bytes) -> None:
         """From now on it does not come back from this worker."""

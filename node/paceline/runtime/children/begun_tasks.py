@@ -22,7 +22,8 @@ import struct
 NUMBERS = struct.Struct("@QQQQ")
 """Tasks that the worker has begun since its start, which the worker writes; which it is not to begin any more, up to
 the last of them, and the last of those that it is asked to stop, which the node writes; and the last of these that it
-has seen, which the worker writes. Each is written in one store."""
+has seen, which the worker writes. Each is written in one store. A worker that runs many at once is asked to stop
+some in another way: there the last is the number of the task whose code it runs just now."""
 
 
 class BegunTasks:
@@ -42,6 +43,12 @@ class BegunTasks:
     def begun(self) -> int:
         """Tasks that the worker has begun since its start, or passed over. Exact once it has ended."""
         return self._numbers[0]
+
+    @property
+    def runs(self) -> int:
+        """Of a worker that runs many at once: the number of the task whose code it runs just now; 0: of none, or nobody
+        can tell."""
+        return self._numbers[3]
 
     def withhold(self, through: int) -> None:
         """The worker is to begin no other of its first ``through`` tasks."""

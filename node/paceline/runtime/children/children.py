@@ -54,6 +54,10 @@ class WorkerChildren:
         """A worker says whether it is ready. False if it has said so before."""
         return self._workers.introduces_itself(worker_id)
 
+    def have_more(self, count: int) -> bool:
+        """Beside the workers there are to be so many that run many tasks at once. False if there are already."""
+        return self._workers.have_more(count)
+
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
         return self._workers.ready(worker_id, names)
@@ -98,6 +102,11 @@ class WorkerChildren:
         """How many tasks a worker has begun, or had begun if it is the one that was reaped last; None if that is not
         known."""
         return self._workers.begun(worker_id)
+
+    def blamed(self, worker_id: bytes) -> int:
+        """Which of its tasks an async worker ran just when it ended, if it is the one that was reaped last; 0: not
+        known."""
+        return self._workers.blamed(worker_id)
 
     def withhold(self, worker_id: bytes, through: int) -> None:
         """The worker is to begin no other of its first ``through`` tasks."""

@@ -65,7 +65,7 @@ class WorkerPool(ChildPool):
             arguments=("--payload-limit", str(payload_limit_bytes), *format_arguments, "--", *modules),
             environment=environment,
         )
-        self._size = size
+        self._size = self._plain_size = size
         self._introduced: set[bytes] = set()  # have said whether they are ready
         self._ready: set[bytes] = set()  # kept until their ends are weighed
         self._spare: ReadyWorker | None = None
@@ -77,7 +77,16 @@ class WorkerPool(ChildPool):
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._last_begun = (b"", 0)  # of the worker that was reaped last
         self._renewed: set[bytes] = set()  # spares that were ended because they have old modules
+        self._last_blamed = 0
         self._retired = b""  # the spare that was ended because nothing needs it any more
+
+    def have_more(self, count: int) -> bool:
+        """From now on so many more workers get tasks than the pool was made for. False if they do already."""
+        if self._size > self._plain_size:
+            return False
+        self._size += count
+        self._slots.extend(ChildSlot() for _ in range(count))
+        return True
 
     def introduces_itself(self, worker_id: bytes) -> bool:
         """A worker says whether it is ready. False if it has said so before."""
@@ -109,6 +118,11 @@ class WorkerPool(ChildPool):
             return None if child.begun_tasks is None else child.begun_tasks.begun
         reaped, number = self._last_begun
         return number if reaped == worker_id else None
+
+    def blamed(self, worker_id: bytes) -> int:
+        """Which of its tasks an async worker ran just when it ended, if it is the one that was reaped last; 0: not
+        known."""
+        return self._last_blamed if self._last_begun[0] == worker_id else 0
 
     def withhold(self, worker_id: bytes, through: int) -> None:
         """The worker is to begin no other of its first ``through`` tasks."""
@@ -152,6 +166,7 @@ class WorkerPool(ChildPool):
         self._dismissed.pop(worker_id, None)
         if child is not None and child.begun_tasks is not None:
             self._last_begun = (worker_id, child.begun_tasks.begun)
+            self._last_blamed = child.begun_tasks.runs
         self._serving.discard(worker_id)
         if self._ended_unready is not None:
             self._ended_unready += 1

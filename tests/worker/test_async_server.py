@@ -1,0 +1,166 @@
+"""A worker that runs many tasks at once: a real process, and this end of its link."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paceline_protocol import payload
+from paceline_protocol.cancelled import STOPPED
+from paceline_protocol.messages.children import Done, LoopBlocked, Run, ServeAsync, Stop, StopAttempts, WorkerReady
+from paceline_protocol.messages.records import Assignment, Options, TaskEnd
+from worker.played_node import DEADLINE_S, PlayedNode
+
+TASKS = Path(__file__).parent / "async_tasks.py"
+
+
+class AsyncNode(PlayedNode):
+    """A node whose worker runs many at once."""
+
+    def __init__(self) -> None:
+        super().__init__(str(TASKS))
+        self.ready = self.receive(WorkerReady)
+        self.send(ServeAsync(100))
+
+    def give(self, name: str, *args: Any, options: Options | None = None) -> Assignment:
+        assignment = (*self.assignment(f"async_tasks.{name}", *args)[:4], options)
+        self.send(Run((assignment,)))
+        return assignment
+
+    def ends(self, *given: Assignment) -> list[tuple[int, bytes]]:
+        """How these ended, in any order."""
+        found: dict[bytes, tuple[int, bytes]] = {}
+        while len(found) < len(given):
+            for task_id, _attempt, state, packed, _duration_us in self.receive(Done).outcomes:
+                found[task_id] = state, packed
+        return [found[each[0]] for each in given]
+
+    def results(self, *given: Assignment) -> list[Any]:
+        ends = self.ends(*given)
+        assert {end for end, _ in ends} == {TaskEnd.SUCCEEDED}, [payload.unpack_error(packed) for _, packed in ends]
+        return [payload.unpack_value(packed) for _, packed in ends]
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[AsyncNode]:
+    started = AsyncNode()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def own() -> Iterator[AsyncNode]:
+    started = AsyncNode()
+    yield started
+    started.close()
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_a_worker_says_which_of_its_tasks_can_run_many_at_once(node: AsyncNode) -> None:
+    assert set(node.ready.names) == set(node.ready.async_names)
+    assert "async_tasks.in_thread" in node.ready.async_names
+
+
+def test_each_begins_whatever_else_runs_and_all_are_counted_as_begun(own: AsyncNode) -> None:
+    names = [f"task {number:02}" for number in range(50)]
+    assert own.results(*[own.give("meet", name, 50) for name in names]) == [names] * 50
+    assert own.child.begun_tasks is not None
+    assert own.child.begun_tasks.begun == 50
+
+
+def test_each_finds_itself_in_its_coroutines_and_in_threads(node: AsyncNode) -> None:
+    given = [node.give(name, 20) for name in ("own_id", "in_thread") * 10]
+    assert node.results(*given) == [[each[0].hex()] for each in given]
+
+
+def test_a_request_to_stop_reaches_one_alone(node: AsyncNode, tmp_path: Path) -> None:
+    given = [node.give("wait_for_ever", str(tmp_path / str(number))) for number in range(3)]
+    given.append(node.give("until_cancelled", str(tmp_path / "3")))
+    for number in range(4):
+        wait_for(tmp_path / str(number))
+    for each in (given[1], given[3], given[0], given[2]):
+        node.send(StopAttempts((each[0],)))
+        assert node.ends(each) == [(TaskEnd.CANCELLED, STOPPED)]
+
+
+def test_one_that_is_asked_to_stop_before_it_begins_does_not(node: AsyncNode, tmp_path: Path) -> None:
+    given = node.assignment("async_tasks.wait_for_ever", str(tmp_path / "begun"))
+    node.send(Run((given,)))
+    node.send(StopAttempts((given[0],)))
+    assert node.ends(given) == [(TaskEnd.CANCELLED, STOPPED)]
+
+
+def test_a_soft_limit_strikes_one_alone(node: AsyncNode) -> None:
+    struck = node.give("limited", options={"soft_time_limit": 20})
+    others = [node.give("own_id", 50) for _ in range(5)]
+    assert len(node.results(*others)) == 5
+    ((end, packed),) = node.ends(struck)
+    assert (end, payload.unpack_error(packed).type_name) == (TaskEnd.FAILED, "SoftTimeLimitExceeded")
+
+
+def test_what_a_task_has_left_is_cancelled_and_its_outcome_does_not_wait(node: AsyncNode, tmp_path: Path) -> None:
+    assert node.results(node.give("leave", str(tmp_path / "ended"))) == ["left"]
+    wait_for(tmp_path / "ended")
+
+
+@pytest.mark.parametrize("name", ["stop_the_loop", "leave_exit"])
+def test_a_task_that_ends_the_loop_or_leaves_what_does_ends_no_other(node: AsyncNode, name: str) -> None:
+    beside = node.give("own_id", 50)
+    ends = node.give(name)
+    assert node.results(ends, beside) == ["went on", [beside[0].hex()]]
+
+
+def test_whatever_it_raises_is_its_own_outcome(node: AsyncNode) -> None:
+    ends = node.ends(node.give("exits"), node.give("stops_iteration"), node.give("nothing_like_it"))
+    assert [end for end, _ in ends] == [TaskEnd.FAILED] * 3
+    assert [payload.unpack_error(packed).type_name for _, packed in ends] == [
+        "SystemExit",
+        "StopIteration",
+        "UnknownTask",
+    ]
+
+
+def test_who_blocks_the_loop_is_named_with_how_long(capfd: pytest.CaptureFixture[str]) -> None:
+    own = AsyncNode()  # it writes where this test reads
+    given = own.give("block", 0.5)
+    blocked: list[LoopBlocked] = []
+    while not blocked:  # its outcome may come before
+        message = own.receive_any()
+        blocked += [message] if isinstance(message, LoopBlocked) else []
+        assert isinstance(message, LoopBlocked | Done)
+    assert blocked[0].name == given[2]
+    assert blocked[0].blocked_ms >= 200
+    said, end = "", time.monotonic() + DEADLINE_S
+    while f"task {given[2]} has blocked the event loop of its worker" not in said:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+        said += capfd.readouterr().err
+    own.close()
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("end_worker", True), ("end_later", True), ("end_in_thread", False)])
+def test_if_the_code_of_a_task_ends_the_worker_its_node_can_see_of_which_it_was(
+    own: AsyncNode, tmp_path: Path, name: str, *, is_known: bool
+) -> None:
+    own.results(own.give("own_id", 3))
+    own.give("wait_for_ever", str(tmp_path / "begun"))
+    wait_for(tmp_path / "begun")
+    own.give(name)
+    assert own.wait_end() == "exit code 9"
+    assert own.pool.blamed(own.child.id) == (3 if is_known else 0)
+
+
+def test_it_ends_when_it_is_told_to_and_with_its_node(own: AsyncNode) -> None:
+    own.results(own.give("own_id", 1))
+    own.send(Stop())
+    assert own.wait_end() == "exit code 0"
