@@ -247,7 +247,7 @@ class SimulatedWorker:
             if self.room:
                 due = world.now
                 self.begun += 1
-                world.oracle.hear(Started(world.now, task_id, attempt, node.identity.node_id))
+                self._starts(node, task_id, attempt)
             due += tasks.takes_s(name, args, world.rng)
             when_asked = tasks.when_asked(args)
             if tasks.kills_worker(name, args, attempt):
@@ -259,6 +259,13 @@ class SimulatedWorker:
         world.events["async task that begins beside others"] += self.room > 0 and len(self.queue) > len(run.tasks)
         return self._begin(node) if was_idle and not self.room else []
 
+    def _starts(self, node: SimulatedNode, task_id: bytes, attempt: int) -> None:
+        """It begins this one, which says so."""
+        node.world.oracle.hear(Started(node.world.now, task_id, attempt, node.identity.node_id))
+        if node.world.asks_how_far:
+            said = pack_value((attempt, None, task_id.hex()))
+            self.endpoint.send(encode(Remarks(((task_id, attempt, said, b"", 0),))))
+
     def _begin(self, node: SimulatedNode) -> list[Outcome]:
         """Begin the first task of the queue that is not withheld. Returns the answers for those that it passes over."""
         world = node.world
@@ -267,10 +274,7 @@ class SimulatedWorker:
             self.begun += 1
             first = self.queue[0]
             if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
-                world.oracle.hear(Started(world.now, first.task_id, first.attempt, node.identity.node_id))
-                if world.asks_how_far:
-                    said = pack_value((first.attempt, None, first.task_id.hex()))
-                    self.endpoint.send(encode(Remarks(((first.task_id, first.attempt, said, b"", 0),))))
+                self._starts(node, first.task_id, first.attempt)
                 self._look(world.now)
                 break
             world.events["task that was taken back from a worker"] += 1

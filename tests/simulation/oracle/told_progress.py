@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
-from simulation.oracle.events import Calm, Finished, Retried, Started, ToldProgress
+from simulation.oracle.events import Calm, CutByDrain, Finished, Retried, Started, ToldProgress
 from simulation.oracle.promise import Promise
 from simulation.oracle.record import Record
 
@@ -33,6 +33,9 @@ class ToldAttempts(Promise):
         self._starts.setdefault(event.task_id, {})[event.attempt] = event.at_s
 
     def on_finished(self, event: Finished) -> None:
+        self._ended.setdefault(event.task_id, {})[event.attempt] = event.at_s
+
+    def on_cut_by_drain(self, event: CutByDrain) -> None:
         self._ended.setdefault(event.task_id, {})[event.attempt] = event.at_s
 
     def on_retried(self, event: Retried) -> None:

@@ -229,7 +229,7 @@ def _availability(node: NodeCore, node_id: str, now: float) -> dict[str, Any]:
         state = None if node.leader is None else node.leader.nodes.by_id.get(node_id)
         if node.leader is None or state is None or not state.enrolled:
             return {}
-        held = len(node.leader.tasks.ledgers[node_id].held)
+        held = sum(len(ledger.held) for ledger in node.leader.tasks.ledgers_of(node_id))
         availability, left_s = state.availability, state.drains_until - now
     if availability == Availability.DRAINS and not held:
         return {"availability": "drained", "drain_left_s": 0.0}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
@@ -96,8 +96,8 @@ def _list_running(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
     """A part is a node."""
     nodes = [listing.node] if listing.node else sorted(tasks.ledgers)
     for node_id in nodes[part:]:
-        ledger = tasks.ledgers.get(node_id)
-        for task in islice(ledger.held.values(), at, None) if ledger is not None else ():
+        held = chain.from_iterable([ledger.held.values() for ledger in tasks.ledgers_of(node_id)])
+        for task in islice(held, at, None):
             if listing.is_full:
                 return part, at
             listing.look(task, _RUNNING)
