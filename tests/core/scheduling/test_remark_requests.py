@@ -128,6 +128,27 @@ def test_nor_while_it_waits_to_be_tried_again() -> None:
     assert (told["is_open"], told["progress"]) == (True, None)
 
 
+def test_nor_once_it_has_ended_before_all_nodes_have_told() -> None:
+    lead = Lead()
+    for node_id in ("a", "b"):
+        lead.enrol(node_id)
+    session = lead.client()
+    lead.submit(session, 1, retries=3, backoff=60_000)
+    lead.commit()
+    lead.pass_time(1.0, heard="a")
+    ((has_it, _),) = lead.dispatched().items()
+    lead.leader.nodes.on_outcomes(has_it, TERM, 1, [(tid(1), 1, MAY_RETRY, FAILED, 5)], lead.now)
+    lead.commit()
+    ask(lead)
+    queries = dict(asked(lead))
+    answer(lead, "a", queries["a"])
+    lead.cancel(session, 1)  # what it ends by does not matter
+    answer(lead, "b", queries["b"])
+    (told,) = replies(lead)
+    assert told["attempt"] == 1, "this one told when it had ended"
+    assert told["node"] == "b"
+
+
 def test_of_a_task_that_no_node_has_all_are_asked_and_the_last_attempt_counts() -> None:
     lead, _ = running(1)
     lead.enrol("b")

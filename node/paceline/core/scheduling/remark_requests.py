@@ -97,9 +97,17 @@ class RemarkRequests:
         if asked is None or answer.term != self._term or answer.id != asked.request.id or sender not in asked.waiting:
             return
         asked.waiting.discard(sender)
-        if answer.attempt and (asked.answer is None or _is_later(answer, asked.answer)):
+        if self._counts(asked.request, answer) and (asked.answer is None or _is_later(answer, asked.answer)):
             asked.answer, asked.node_id = answer, sender
         self._close_if_answered(answer.number, asked)
+
+    def _counts(self, request: RemarkRequest, answer: RemarkAnswer) -> bool:
+        """Whether it tells something, of an attempt that counts. It is judged as it comes, too: until the other nodes
+        have told, the task may have ended with an attempt that has said more."""
+        if not answer.attempt or isinstance(request, OutputRequest):
+            return answer.attempt > 0
+        task = self._live(request.id)
+        return task is None or _is_of_run(task, answer.attempt)
 
     def _close_if_answered(self, number: int, asked: OpenRequest) -> None:
         if not asked.waiting:
