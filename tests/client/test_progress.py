@@ -16,6 +16,7 @@ TOLD: dict[str, Any] = {
     "known": True,
     "is_open": True,
     "unheard": [],
+    "is_settled": True,
     "attempt": 2,
     "node": "n1",
     "heard_ms": 2_000,

@@ -293,7 +293,8 @@ class SimulatedClient:
                 told = unpack_value(reply.body)
                 said = None if told["progress"] is None else unpack_value(told["progress"])
                 self.world.events["answer how far a task is"] += said is not None
-                hear(ToldProgress(now, task_id, told["attempt"], said, asked_at_s))
+                is_whole = told["is_settled"] and not told["unheard"]
+                hear(ToldProgress(now, task_id, told["attempt"], said, asked_at_s, is_whole))
             elif isinstance(reply, DeadChanges):
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states

@@ -234,7 +234,8 @@ class SimulatedNode:
         if self.core is None or self.drains_until < inf:
             return
         self.world.say(f"{self.address} drains for {lasts_s:.3f} s")
-        self.drains_until = self.now + lasts_s + FINISH_S
+        slower = SLOWER_TO_FINISH if self.world.faults.link_byte_s else 1
+        self.drains_until = self.now + lasts_s + slower * FINISH_S
         self.world.oracle.hear(TakesNone(self.world.now, self.identity.node_id))
         self.core.drain(self.now, lasts_s)
 

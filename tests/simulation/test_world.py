@@ -137,7 +137,7 @@ def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
 
 
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:
-    world = World(99, faults=PEACE)
+    world = World(101, faults=PEACE)
     world.run(3.0)
     world.heal_and_finish()
     ran = {True: set[int](), False: set[int]()}

@@ -119,7 +119,7 @@ class World:
         self.now = 0.0
         self.faults = faults or Faults()
         self.workers_per_node = workers_per_node
-        self.drains = seed % DRAINS_EVERY == 0  # its nodes are drained now and then
+        self.drains = self.faults.drains > 0 and seed % DRAINS_EVERY == 0  # its nodes are drained now and then
         self.drain_rng = random.Random(seed)
         self._trace = trace
         self._steps = 0

@@ -62,6 +62,7 @@ def test_the_node_is_asked_that_has_the_task_and_what_it_tells_is_passed_on() ->
             "known": True,
             "is_open": True,
             "unheard": [],
+            "is_settled": True,
             "attempt": 1,
             "node": "a",
             "heard_ms": 2_000,
@@ -186,6 +187,29 @@ def test_a_question_is_repeated_and_answered_at_last_with_what_is_known_and_who_
     assert (told["progress"], told["unheard"]) == (HALF, ["old", "b"])
     answer(lead, "b", first["b"])
     assert replies(lead) == [], "it comes late"
+
+
+def test_a_leader_that_does_not_know_yet_what_the_nodes_hold_asks_once_it_does() -> None:
+    lead = Lead()
+    lead.leader.tasks.is_settled = False
+    ask(lead)
+    ask(lead, request=8)
+    assert asked(lead) == []
+    lead.leader.remarks.tick(lead.now + LIMIT_S / 2)
+    assert replies(lead) == []
+    lead.enrol("a")
+    lead.leader.tasks.is_settled = True
+    lead.leader.remarks.tick(lead.now + LIMIT_S / 2)
+    first, second = asked(lead)
+    assert {first[0], second[0]} == {"a"}
+    answer(lead, "a", first[1])
+    lead.leader.remarks.tick(lead.now + LIMIT_S)
+    assert [(told["is_settled"], told["unheard"]) for told in replies(lead)] == [(True, []), (True, ["a"])]
+    lead.leader.tasks.is_settled = False
+    ask(lead)
+    lead.leader.remarks.tick(lead.now + LIMIT_S)
+    (told,) = replies(lead)
+    assert (told["is_settled"], told["progress"]) == (False, None)
 
 
 def test_an_answer_that_was_not_asked_for_counts_for_nothing() -> None:

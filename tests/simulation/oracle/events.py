@@ -105,12 +105,14 @@ class Located(Event):
 
 @dataclass(frozen=True, slots=True)
 class ToldProgress(Event):
-    """The cluster says how far a task is: which attempt has said so, and what; None if it has nothing to tell."""
+    """The cluster says how far a task is: which attempt has said so, and what; None if it has nothing to tell.
+    ``is_whole``: its leader knew what the nodes hold, and all that it has asked have told."""
 
     task_id: bytes
     attempt: int | None
     said: Any
     asked_at_s: float
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Leader:
             self.defaults,
         )
 
-        self.remarks = RemarkRequests(term, self.nodes, self.recording)
+        self.remarks = RemarkRequests(term, self.nodes, self.tasks, self.recording)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property

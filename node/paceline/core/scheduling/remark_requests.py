@@ -21,6 +21,7 @@ from paceline_protocol.options import PROGRESS_LEVEL
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
+    from paceline.core.scheduling.live_tasks import LiveTasks
     from paceline.core.scheduling.nodes import Nodes
     from paceline.core.scheduling.recording import Recording
     from paceline.core.state.task import Task
@@ -35,15 +36,29 @@ RemarkRequest: TypeAlias = ProgressRequest | OutputRequest
 
 
 class OpenRequest:
-    """``waiting``: the nodes that have not told. ``older``: those that can't be asked."""
+    """``waiting``: the nodes that have not told. ``older``: those that can't be asked. ``level_of``: the feature level
+    that a node understands."""
 
-    __slots__ = ("answer", "asked_at", "key", "node_id", "older", "request", "since", "waiting")
+    __slots__ = (
+        "answer",
+        "asked_at",
+        "has_begun",
+        "key",
+        "level_of",
+        "node_id",
+        "older",
+        "request",
+        "since",
+        "waiting",
+    )
 
-    def __init__(self, key: bytes, request: RemarkRequest, waiting: set[str], older: list[str], now: float) -> None:
+    def __init__(self, key: bytes, request: RemarkRequest, level_of: Callable[[str], int], now: float) -> None:
         self.key = key
         self.request = request
-        self.waiting = waiting
-        self.older = older
+        self.level_of = level_of
+        self.has_begun = False  # the nodes are asked once the leader knows what they hold
+        self.waiting: set[str] = set()
+        self.older: list[str] = []
         self.since = now
         self.asked_at = now
         self.answer: RemarkAnswer | None = None  # of the last attempt that is known to have said something
@@ -53,10 +68,11 @@ class OpenRequest:
 class RemarkRequests:
     """Of one leader. ``replies``: for clients, by connection; emptied by the caller."""
 
-    def __init__(self, term: int, nodes: Nodes, recording: Recording) -> None:
+    def __init__(self, term: int, nodes: Nodes, tasks: LiveTasks, recording: Recording) -> None:
         self.replies: list[tuple[bytes, ProgressReply | OutputReply]] = []
         self._term = term
         self._nodes = nodes
+        self._tasks = tasks
         self._recording = recording
         self._open: dict[int, OpenRequest] = {}
         self._numbers = 0
@@ -66,15 +82,23 @@ class RemarkRequests:
 
     def ask(self, key: bytes, request: RemarkRequest, level_of: Callable[[str], int], now: float) -> None:
         """A client asks. The reply follows. ``level_of``: the feature level that a node understands."""
-        there = self._nodes_of(request.id)
-        older = sorted(node_id for node_id in there if level_of(node_id) < PROGRESS_LEVEL)
-        asked = OpenRequest(key, request, there.difference(older), older, now)
+        asked = OpenRequest(key, request, level_of, now)
         self._numbers += 1
         if len(self._open) >= OPEN_REQUESTS:
             self._reply(self._open.pop(next(iter(self._open))))
         self._open[self._numbers] = asked
-        self._send(self._numbers, asked)
-        self._close_if_answered(self._numbers, asked)
+        self._begin(self._numbers, asked)
+
+    def _begin(self, number: int, asked: OpenRequest) -> None:
+        """Ask those that may know. A leader that was just elected hears first what the nodes hold."""
+        if not self._tasks.is_settled:
+            return
+        there = self._nodes_of(asked.request.id)
+        asked.has_begun = True
+        asked.older = sorted(node_id for node_id in there if asked.level_of(node_id) < PROGRESS_LEVEL)
+        asked.waiting = there.difference(asked.older)
+        self._send(number, asked)
+        self._close_if_answered(number, asked)
 
     def _nodes_of(self, task_id: bytes) -> set[str]:
         """Those that may have something to tell of a task."""
@@ -120,6 +144,8 @@ class RemarkRequests:
             if now >= asked.since + LIMIT_S:
                 del self._open[number]
                 self._reply(asked)
+            elif not asked.has_begun:
+                self._begin(number, asked)
             elif now >= asked.asked_at + AGAIN_S:
                 asked.asked_at = now
                 self._send(number, asked)
@@ -133,6 +159,7 @@ class RemarkRequests:
             "known": task is not None or answer is not None or self._recording.knows(request.id),
             "is_open": task is not None,
             "unheard": [*asked.older, *sorted(asked.waiting)],
+            "is_settled": asked.has_begun,
             "attempt": None,
             "node": "",
             "heard_ms": None,
