@@ -102,6 +102,32 @@ def test_as_json_each_line_of_a_task_is_an_object_with_its_id(capfd: pytest.Capt
     assert output.startswith("begun and ended\n\nä\x1b[31m\n"), "what is kept by its id is as it was written"
 
 
+def test_a_task_may_put_another_stream_in_the_place_of_its_own_and_the_first_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    node = PlayedNode(str(TASKS))
+    try:
+        node.receive(WorkerReady)
+        capfd.readouterr()
+        for _ in range(2):
+            heard(node, "puts_another_stream_in_place")
+        assert capfd.readouterr() == ("still heard\n" * 2, "still heard\n" * 2)
+    finally:
+        node.close()
+
+
+def test_as_json_a_fork_waits_for_no_thread_that_it_does_not_have(capfd: pytest.CaptureFixture[str]) -> None:
+    node = PlayedNode(str(TASKS), log_format="json")
+    try:
+        node.receive(WorkerReady)
+        capfd.readouterr()
+        assert node.result("remark_tasks.forks_while_a_thread_prints") == 0
+        printed = [json.loads(line)["message"] for line in capfd.readouterr().out.splitlines()]
+    finally:
+        node.close()
+    assert printed == ["of a fork", "begun and ended"]
+
+
 def test_an_async_task_and_a_thread_of_a_task_say_so_too(speaker: PlayedNode) -> None:
     assert heard(speaker, "speak_async", "hello") == ([(0.5, 1, "")], "hello\n")
     assert heard(speaker, "from_a_thread") == ([(1, 2, "")], "from a thread\n")
