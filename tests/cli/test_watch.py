@@ -11,7 +11,7 @@ import pytest
 from paceline.cli import asking
 from paceline.cli import watch as module
 from paceline.cli.app import run
-from paceline.cli.watch import SILENT_S, LogLines, Printer, Watched, line_of
+from paceline.cli.watch import LINE_CHARS, SILENT_S, LogLines, Printer, Watched, line_of
 from paceline.client import TaskOutput, TaskProgress
 from paceline.errors import NotAllowed, ResultUnknown, TaskCancelled, TaskFailed, TaskLost
 
@@ -202,6 +202,14 @@ def test_the_log_goes_on_where_it_was_and_says_what_is_missing() -> None:
     assert list(log.new(output("anew", attempt=2))) == ["--- attempt 2, on node n1 ---"]
     assert list(log.rest()) == ["anew"]
     assert list(log.rest()) == []
+
+
+def test_a_line_that_never_ends_is_shown_in_parts() -> None:
+    log = LogLines()
+    bar = "\r 10 %" * LINE_CHARS
+    assert list(log.new(output(bar))) == [bar]
+    assert list(log.new(output("\r 20 %", skipped=len(bar)))) == []
+    assert list(log.new(output("\n", skipped=len(bar) + 6))) == ["\r 20 %"]
 
 
 def test_a_line_says_the_attempt_and_for_how_long_nothing_was_heard() -> None:

@@ -36,6 +36,8 @@ SILENT_S: Final = 10.0
 """From then on a line says for how long nothing was heard of a task that has said something before."""
 COLUMNS: Final = 80
 BAR_CHARS: Final = 20
+LINE_CHARS: Final = 4_000
+"""A line of a task's log that is longer is shown in parts, also if it never ends, as those of progress bars do."""
 ID_CHARS: Final = 8
 
 _ENDS: Final[dict[type[Exception], str]] = {
@@ -132,6 +134,8 @@ class LogLines:
         self._seen_bytes = max(self._seen_bytes, output.skipped + output.size)
         *whole, self._begun = (self._begun + text.decode("utf-8", "replace")).split("\n")
         yield from whole
+        if len(self._begun) > LINE_CHARS:
+            yield from self.rest()
 
     def rest(self) -> Iterator[str]:
         """What it has begun of a line."""
