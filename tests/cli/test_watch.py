@@ -193,6 +193,34 @@ def test_on_a_terminal_what_has_not_ended_stands_below_and_is_renewed(capsys: py
     assert erased == f"logged\n{first}"
 
 
+def test_on_a_terminal_no_more_stands_below_than_it_has_room_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "5")
+    stub, printer = StubClient(), Printer(is_terminal=True)
+    ids = [f"{number:032x}" for number in range(6)]
+    for task_id in ids:
+        stub.script[task_id] = [("dispatched", far(1), "")]
+        task = Watched(stub, task_id, 1.0)  # type: ignore[arg-type]
+        task.look(logs=False)
+        printer.tell(task)
+    printer.rest()
+    printer.rest()
+    first, second = capsys.readouterr().out.split("\x1b[4A\x1b[J")
+    assert first.splitlines()[3] == "... and 3 more"
+    assert first == second
+
+
+def test_the_text_of_a_task_forges_no_line_when_it_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    stub = StubClient()
+    stub.script[ID] = [("dispatched", far(1, 1, "done\n1e1e1e1e succeeded"), "")]
+    task = Watched(stub, ID, 1.0)  # type: ignore[arg-type]
+    task.look(logs=False)
+    task.exit_code = 0
+    Printer(is_terminal=False).tell(task)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_the_log_goes_on_where_it_was_and_says_what_is_missing() -> None:
     log = LogLines()
     assert list(log.new(output("one\ntw"))) == ["one"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -255,3 +256,26 @@ def test_the_thread_sends_the_first_at_once_and_wakes_again() -> None:
             assert time.monotonic() < end, "nothing is sent"
             time.sleep(0.002)
         time.sleep(0.12 * (number == 1))  # it is idle by then
+
+
+def test_while_the_node_takes_nothing_nothing_is_sent_and_the_end_is_kept() -> None:
+    asked, free = threading.Event(), threading.Event()
+    sent: list[bytes] = []
+
+    def has_room() -> bool:
+        asked.set()
+        return free.is_set()
+
+    remarks = OwnRemarks(sent.append, has_room)
+    remarks.output(tid(1), 1, "first\n")
+    assert asked.wait(DEADLINE_S)
+    remarks.output(tid(1), 1, "last\n")
+    assert sent == []
+    free.set()
+    end = time.monotonic() + DEADLINE_S
+    while not sent and time.monotonic() < end:
+        time.sleep(0.002)
+    (frame,) = sent
+    message = decode(frame)
+    assert isinstance(message, Remarks)
+    assert message.said == ((tid(1), 1, b"", b"first\nlast\n", 0),)

@@ -158,7 +158,7 @@ class Printer:
 
     def tell(self, task: Watched) -> None:
         """How it stands, if that is not shown already; or how it ended."""
-        line = line_of(task)
+        line = one_line(line_of(task))  # its text is of the task, and none of its lines may look like another's
         if task.exit_code is not None:
             self._erase()
             self._last.pop(task.task_id, None)
@@ -176,10 +176,14 @@ class Printer:
         """All is told for now."""
         if self._is_terminal:
             self._erase()
-            columns = min(COLUMNS, shutil.get_terminal_size().columns - 1)
-            for line in self._last.values():
-                click.echo(cut(one_line(line), columns))
-            self._standing = len(self._last)
+            size = shutil.get_terminal_size()
+            columns, rows = min(COLUMNS, size.columns - 1), max(1, size.lines - 1)  # what scrolls away is not erased
+            standing = list(self._last.values())
+            if len(standing) > rows:
+                standing[rows - 1 :] = [f"... and {len(standing) - rows + 1} more"]
+            for line in standing:
+                click.echo(cut(line, columns))
+            self._standing = len(standing)
         sys.stdout.flush()
 
     def _erase(self) -> None:
