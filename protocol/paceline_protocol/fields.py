@@ -290,7 +290,7 @@ _delay: Check = _up_to(FROM_NOW_MAX_MS + 1, "a delay")
 
 
 def _may_be_shown(text: str) -> bool:
-    return text.isprintable() or all([char.isprintable() or category(char) == "Cn" for char in text])
+    return text.isprintable() or all(char.isprintable() or category(char) == "Cn" for char in text)
 
 
 def line(value: Any) -> None:
