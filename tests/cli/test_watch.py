@@ -232,6 +232,13 @@ def test_the_log_goes_on_where_it_was_and_says_what_is_missing() -> None:
     assert list(log.rest()) == []
 
 
+def test_a_node_that_does_not_answer_has_no_line_shown_twice() -> None:
+    log = LogLines()
+    assert list(log.new(output("one\ntw"))) == ["one"]
+    assert list(log.new(output("", attempt=None))) == []
+    assert list(log.new(output("one\ntwo\n"))) == ["two"]
+
+
 def test_a_line_that_never_ends_is_shown_in_parts() -> None:
     log = LogLines()
     bar = "\r 10 %" * LINE_CHARS

@@ -118,7 +118,9 @@ class LogLines:
         self._begun = ""  # a line that is not whole
 
     def new(self, output: TaskOutput) -> Iterator[str]:
-        """The lines behind those that were there before."""
+        """The lines behind those that were there before. None while its node does not answer, or is gone."""
+        if output.attempt is None:
+            return
         if output.attempt != self._attempt:
             yield from self.rest()
             if self._attempt is not None:
