@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
+from unicodedata import category
 
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
@@ -288,9 +289,16 @@ attempt: Check = _up_to(MAX_ATTEMPT, "an attempt")
 _delay: Check = _up_to(FROM_NOW_MAX_MS + 1, "a delay")
 
 
+def _may_be_shown(text: str) -> bool:
+    return text.isprintable() or all(char.isprintable() or category(char) == "Cn" for char in text)
+
+
 def line(value: Any) -> None:
-    """What is kept of an error: it is shown to people as it is."""
-    if type(value) is not str or len(value) > SUMMARY_LIMIT_BYTES or not value.isprintable():
+    """What is kept of an error: it is shown to people as it is.
+
+    Who wrote it may run a later Python, which knows of characters that this one does not. They have no effect where
+    they are shown; and a replica that refused them could apply no entry behind the one that has them."""
+    if type(value) is not str or len(value) > SUMMARY_LIMIT_BYTES or not _may_be_shown(value):
         raise ValueError(f"a line of {SUMMARY_LIMIT_BYTES} characters at most is expected, not {_kind_of(value)}")
 
 

@@ -11,7 +11,7 @@ import pytest
 from paceline.cli import asking
 from paceline.cli import watch as module
 from paceline.cli.app import run
-from paceline.cli.watch import SILENT_S, LogLines, Printer, Watched, line_of
+from paceline.cli.watch import LINE_CHARS, SILENT_S, LogLines, Printer, Watched, line_of
 from paceline.client import TaskOutput, TaskProgress
 from paceline.errors import NotAllowed, ResultUnknown, TaskCancelled, TaskFailed, TaskLost
 
@@ -193,6 +193,34 @@ def test_on_a_terminal_what_has_not_ended_stands_below_and_is_renewed(capsys: py
     assert erased == f"logged\n{first}"
 
 
+def test_on_a_terminal_no_more_stands_below_than_it_has_room_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", "5")
+    stub, printer = StubClient(), Printer(is_terminal=True)
+    ids = [f"{number:032x}" for number in range(6)]
+    for task_id in ids:
+        stub.script[task_id] = [("dispatched", far(1), "")]
+        task = Watched(stub, task_id, 1.0)  # type: ignore[arg-type]
+        task.look(logs=False)
+        printer.tell(task)
+    printer.rest()
+    printer.rest()
+    first, second = capsys.readouterr().out.split("\x1b[4A\x1b[J")
+    assert first.splitlines()[3] == "... and 3 more"
+    assert first == second
+
+
+def test_the_text_of_a_task_forges_no_line_when_it_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    stub = StubClient()
+    stub.script[ID] = [("dispatched", far(1, 1, "done\n1e1e1e1e succeeded"), "")]
+    task = Watched(stub, ID, 1.0)  # type: ignore[arg-type]
+    task.look(logs=False)
+    task.exit_code = 0
+    Printer(is_terminal=False).tell(task)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_the_log_goes_on_where_it_was_and_says_what_is_missing() -> None:
     log = LogLines()
     assert list(log.new(output("one\ntw"))) == ["one"]
@@ -202,6 +230,21 @@ def test_the_log_goes_on_where_it_was_and_says_what_is_missing() -> None:
     assert list(log.new(output("anew", attempt=2))) == ["--- attempt 2, on node n1 ---"]
     assert list(log.rest()) == ["anew"]
     assert list(log.rest()) == []
+
+
+def test_a_node_that_does_not_answer_has_no_line_shown_twice() -> None:
+    log = LogLines()
+    assert list(log.new(output("one\ntw"))) == ["one"]
+    assert list(log.new(output("", attempt=None))) == []
+    assert list(log.new(output("one\ntwo\n"))) == ["two"]
+
+
+def test_a_line_that_never_ends_is_shown_in_parts() -> None:
+    log = LogLines()
+    bar = "\r 10 %" * LINE_CHARS
+    assert list(log.new(output(bar))) == [bar]
+    assert list(log.new(output("\r 20 %", skipped=len(bar)))) == []
+    assert list(log.new(output("\n", skipped=len(bar) + 6))) == ["\r 20 %"]
 
 
 def test_a_line_says_the_attempt_and_for_how_long_nothing_was_heard() -> None:

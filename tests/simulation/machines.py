@@ -50,6 +50,11 @@ class DiskCopy:
     identity: Identity
 
 
+SLOWER_TO_FINISH = 10
+"""A drain may take so many times as long to finish where a byte takes time between nodes: much is under way in front of
+an account."""
+
+
 class SimulatedNode:
     """One machine: its disk survives a crash, everything else does not."""
 

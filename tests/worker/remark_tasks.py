@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +98,43 @@ def from_below() -> int:
         print("of a fork")
         os._exit(0)
     return os.waitpid(pid, 0)[1]
+
+
+@task
+def puts_another_stream_in_place() -> None:
+    """And back, as libraries do that know no better."""
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, io.StringIO())
+        setattr(sys, name, getattr(sys, f"__{name}__"))
+    print("still heard", flush=True)
+    sys.stderr.write("still heard\n")
+
+
+@task
+def forks_while_a_thread_prints() -> int:
+    """How a fork ends that prints, while a thread of this process is in the midst of that."""
+    print("begun ", end="")
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sys.stdout._lock:  # type: ignore[union-attr]
+            held.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        print("of a fork", flush=True)
+        os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    over.set()
+    thread.join()
+    print("and ended")
+    return status
 
 
 @task

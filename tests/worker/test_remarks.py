@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,32 @@ def test_as_json_each_line_of_a_task_is_an_object_with_its_id(capfd: pytest.Capt
     assert "KeyError: 'x'" in logged[1]["traceback"]
     assert {line["task_name"] for line in logged[2:]} == {"remark_tasks.speak"}
     assert output.startswith("begun and ended\n\nä\x1b[31m\n"), "what is kept by its id is as it was written"
+
+
+def test_a_task_may_put_another_stream_in_the_place_of_its_own_and_the_first_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    node = PlayedNode(str(TASKS))
+    try:
+        node.receive(WorkerReady)
+        capfd.readouterr()
+        for _ in range(2):
+            heard(node, "puts_another_stream_in_place")
+        assert capfd.readouterr() == ("still heard\n" * 2, "still heard\n" * 2)
+    finally:
+        node.close()
+
+
+def test_as_json_a_fork_waits_for_no_thread_that_it_does_not_have(capfd: pytest.CaptureFixture[str]) -> None:
+    node = PlayedNode(str(TASKS), log_format="json")
+    try:
+        node.receive(WorkerReady)
+        capfd.readouterr()
+        assert node.result("remark_tasks.forks_while_a_thread_prints") == 0
+        printed = [json.loads(line)["message"] for line in capfd.readouterr().out.splitlines()]
+    finally:
+        node.close()
+    assert printed == ["of a fork", "begun and ended"]
 
 
 def test_an_async_task_and_a_thread_of_a_task_say_so_too(speaker: PlayedNode) -> None:
@@ -229,3 +256,26 @@ def test_the_thread_sends_the_first_at_once_and_wakes_again() -> None:
             assert time.monotonic() < end, "nothing is sent"
             time.sleep(0.002)
         time.sleep(0.12 * (number == 1))  # it is idle by then
+
+
+def test_while_the_node_takes_nothing_nothing_is_sent_and_the_end_is_kept() -> None:
+    asked, free = threading.Event(), threading.Event()
+    sent: list[bytes] = []
+
+    def has_room() -> bool:
+        asked.set()
+        return free.is_set()
+
+    remarks = OwnRemarks(sent.append, has_room)
+    remarks.output(tid(1), 1, "first\n")
+    assert asked.wait(DEADLINE_S)
+    remarks.output(tid(1), 1, "last\n")
+    assert sent == []
+    free.set()
+    end = time.monotonic() + DEADLINE_S
+    while not sent and time.monotonic() < end:
+        time.sleep(0.002)
+    (frame,) = sent
+    message = decode(frame)
+    assert isinstance(message, Remarks)
+    assert message.said == ((tid(1), 1, b"", b"first\nlast\n", 0),)

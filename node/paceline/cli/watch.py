@@ -36,6 +36,8 @@ SILENT_S: Final = 10.0
 """From then on a line says for how long nothing was heard of a task that has said something before."""
 COLUMNS: Final = 80
 BAR_CHARS: Final = 20
+LINE_CHARS: Final = 4_000
+"""A line of a task's log that is longer is shown in parts, also if it never ends, as those of progress bars do."""
 ID_CHARS: Final = 8
 
 _ENDS: Final[dict[type[Exception], str]] = {
@@ -116,7 +118,9 @@ class LogLines:
         self._begun = ""  # a line that is not whole
 
     def new(self, output: TaskOutput) -> Iterator[str]:
-        """The lines behind those that were there before."""
+        """The lines behind those that were there before. None while its node does not answer, or is gone."""
+        if output.attempt is None:
+            return
         if output.attempt != self._attempt:
             yield from self.rest()
             if self._attempt is not None:
@@ -132,6 +136,8 @@ class LogLines:
         self._seen_bytes = max(self._seen_bytes, output.skipped + output.size)
         *whole, self._begun = (self._begun + text.decode("utf-8", "replace")).split("\n")
         yield from whole
+        if len(self._begun) > LINE_CHARS:
+            yield from self.rest()
 
     def rest(self) -> Iterator[str]:
         """What it has begun of a line."""
@@ -154,7 +160,7 @@ class Printer:
 
     def tell(self, task: Watched) -> None:
         """How it stands, if that is not shown already; or how it ended."""
-        line = line_of(task)
+        line = one_line(line_of(task))  # its text is of the task, and none of its lines may look like another's
         if task.exit_code is not None:
             self._erase()
             self._last.pop(task.task_id, None)
@@ -172,10 +178,14 @@ class Printer:
         """All is told for now."""
         if self._is_terminal:
             self._erase()
-            columns = min(COLUMNS, shutil.get_terminal_size().columns - 1)
-            for line in self._last.values():
-                click.echo(cut(one_line(line), columns))
-            self._standing = len(self._last)
+            size = shutil.get_terminal_size()
+            columns, rows = min(COLUMNS, size.columns - 1), max(1, size.lines - 1)  # what scrolls away is not erased
+            standing = list(self._last.values())
+            if len(standing) > rows:
+                standing[rows - 1 :] = [f"... and {len(standing) - rows + 1} more"]
+            for line in standing:
+                click.echo(cut(line, columns))
+            self._standing = len(standing)
         sys.stdout.flush()
 
     def _erase(self) -> None:

@@ -32,6 +32,7 @@ import struct
 import sys
 from _thread import allocate_lock  # the name of before a module has patched it
 from collections.abc import Sequence
+from select import POLLOUT, poll
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -113,7 +114,7 @@ class Worker:
         self._limit_bytes = limit_bytes
         self._server: AsyncServer | None = None  # of a worker that runs many tasks at once
         self._runner = TaskRunner(limit_bytes, StopRequests(begun))
-        self._remarks = current.remarks = OwnRemarks(lambda frame: _send_aside(link, frame))
+        self._remarks = current.remarks = OwnRemarks(lambda frame: _send_aside(link, frame), lambda: _has_room(link))
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
@@ -263,6 +264,17 @@ def _send_aside(link: socket.socket, frame: bytes) -> None:
         os._exit(EXIT_NODE_STUCK)
     except OSError:  # the other thread sees that, too, and ends the worker
         raise SystemExit from None
+
+
+def _has_room(link: socket.socket) -> bool:
+    """Whether the node takes what it is sent: then most of the link's buffer is free, more than a Remarks needs. True
+    of a link that is closed, too: who sends finds that out."""
+    sees = poll()
+    try:
+        sees.register(link, POLLOUT)
+    except ValueError:  # its descriptor is -1
+        return True
+    return bool(sees.poll(0))
 
 
 def _end_without_link(error: OSError) -> NoReturn:

@@ -9,6 +9,8 @@ The rules of this module:
 - What a task has said leaves before its outcome if that is not too often (OUTCOMES_PER_S), so that who has the outcome
   finds its last words. Else it follows.
 - It is bounded in tasks and in bytes. What waits longest is dropped first.
+- While the node takes nothing the thread sends nothing, so that no worker ends for what its task has said: that is for
+  outcomes to decide, which have to arrive.
 - A process that a task has forked says nothing: its node's link is not its own.
 """
 
@@ -54,10 +56,11 @@ class Pending:
 
 
 class OwnRemarks:
-    """Of one worker. ``send``: a frame to the node, from any thread; it may wait."""
+    """Of one worker. ``send``: a frame to the node, from any thread; it may wait. ``has_room``: whether it need not."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], has_room: Callable[[], bool] = lambda: True) -> None:
         self._send = send
+        self._has_room = has_room
         self._lock = RLock()  # a handler of signals may say something, too
         self._pending: dict[bytes, Pending] = {}
         self._output_bytes = 0
@@ -182,6 +185,9 @@ class OwnRemarks:
 
     def _run(self) -> None:
         while True:
+            if self._pending and not self._has_room():
+                sleep(EVERY_S)
+                continue
             frame = self.take()
             if frame:
                 self._send(frame)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import io
 import logging
+import os
 import sys
 from _thread import RLock  # the name of before a module has patched it
 from typing import Any, Final, TextIO
@@ -24,6 +25,9 @@ from paceline.worker import current
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(task_name)s %(task_id)s: %(message)s"
 TASK_LOGGER = "paceline.task"
 LINE_LIMIT_CHARS: Final = 8_192
+_watched: Final[list[TextIO]] = []
+"""They stay for good. A task may put another stream in the place of ``sys.stdout``, and ``sys.__stdout__`` back: what
+is gone closes the buffer beneath it, which that one has, too, and no task of this worker could print any more."""
 
 
 class TaskStream(io.TextIOWrapper):
@@ -52,7 +56,13 @@ class JsonStream(TaskStream):
         self._begun = ""  # of a line that is not whole
         self._owner: current.CurrentTask | None = None
         atexit.register(self._end_line)
+        os.register_at_fork(after_in_child=self._forked)
         return self
+
+    def _forked(self) -> None:
+        """Another thread may have been printing, and is not in this process; nor is the begun line of this one."""
+        self._lock = RLock()
+        self._begun = ""
 
     def write(self, text: str, /) -> int:
         current.printed(text)
@@ -108,6 +118,7 @@ def watch(name: str, *, is_json: bool = False) -> None:
     watched = kind(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
     if isinstance(watched, JsonStream):
         watched.begin(name)
+    _watched.append(watched)
     setattr(sys, name, watched)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.scheduling.test_due_tasks import Clocked, ms
 from core.scheduling.test_finding import ALL, DELAYED, RUNNING, WAITING, crowd
-from core.scheduling.test_leader import TERM, Lead, running, tid
+from core.scheduling.test_leader import TERM, Lead, recovering, running, tid
 from modes import source_only
 from paceline.core.reports.listed import listed
 from paceline.core.scheduling import listing
@@ -108,6 +108,14 @@ def test_what_waits_is_listed_once_though_tasks_come_and_go_between_two_pages() 
     lead.submit(operator, 99, seq=1, name="shop.pay")
     answer = page(lead, states=(WAITING,), before=answer)
     assert numbers(answer) == [15, *range(17, 25), *range(30, 35), 99]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_what_its_node_did_not_run_after_all_is_listed_once_by_the_leader_that_had_found_it_there(limit: int) -> None:
+    lead = recovering(1, 2, 3)
+    lead.enrol("a", {2: 1})
+    lead.enrol("a", {})
+    assert all_pages(lead, limit=limit) == [1, 2, 3]
 
 
 def test_only_what_a_node_was_given_is_listed_if_one_is_named() -> None:

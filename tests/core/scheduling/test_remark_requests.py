@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from core.scheduling.test_leader import TERM, Lead, running, tid
+from modes import source_only
+from paceline.core.scheduling import remark_requests
 from paceline.core.scheduling.remark_requests import AGAIN_S, LIMIT_S, OPEN_REQUESTS
 from paceline_protocol.codec import encode_failed_attempt
 from paceline_protocol.messages.client import OutputReply, OutputRequest, ProgressReply, ProgressRequest
@@ -193,7 +197,7 @@ def test_a_leader_that_does_not_know_yet_what_the_nodes_hold_asks_once_it_does()
     lead = Lead()
     lead.leader.tasks.is_settled = False
     ask(lead)
-    ask(lead, request=8)
+    ask(lead, request=8, output=True)
     assert asked(lead) == []
     lead.leader.remarks.tick(lead.now + LIMIT_S / 2)
     assert replies(lead) == []
@@ -247,11 +251,60 @@ def test_without_a_node_that_can_be_asked_the_answer_comes_at_once() -> None:
 def test_open_requests_are_bounded_and_the_oldest_is_answered_with_what_is_known() -> None:
     lead, _ = running(1)
     for number in range(OPEN_REQUESTS + 1):
-        ask(lead, request=number)
+        ask(lead, 100 + number, number)
     assert len(lead.leader.remarks) == OPEN_REQUESTS
     ((_, reply),) = lead.leader.remarks.replies
     assert reply.request == 0
     assert unpack_value(reply.body)["unheard"] == ["a"]
+
+
+def test_all_are_told_that_ask_for_the_same_and_the_node_is_asked_once() -> None:
+    lead, _ = running(1)
+    for number in range(2 * OPEN_REQUESTS):
+        ask(lead, request=number)
+    ask(lead, request=9_999, output=True)
+    assert replies(lead) == []
+    (_, progress_query), (_, output_query) = asked(lead)
+    answer(lead, "a", progress_query)
+    numbers = [reply.request for _, reply in lead.leader.remarks.replies]
+    assert numbers == [*range(2 * OPEN_REQUESTS)]
+    assert all(told["progress"] == HALF for told in replies(lead))
+    answer(lead, "a", output_query, output=b"x")
+    assert [told["output"] for told in replies(lead)] == [b"x"]
+    assert len(lead.leader.remarks) == 0
+
+
+def test_who_asks_once_a_node_has_told_has_all_nodes_asked_anew() -> None:
+    lead, _ = running(1)
+    lead.enrol("b")
+    lead.outcomes("a", 1, 1)
+    lead.commit()
+    ask(lead, request=1)
+    first = dict(asked(lead))
+    nothing(lead, "a", first["a"])
+    ask(lead, request=2)
+    second = dict(asked(lead))
+    assert sorted(second) == ["a", "b"]
+    answer(lead, "a", second["a"])
+    nothing(lead, "b", first["b"])
+    nothing(lead, "b", second["b"])
+    assert [(reply.request, unpack_value(reply.body)["progress"]) for _, reply in lead.leader.remarks.replies] == [
+        (1, None),
+        (2, HALF),
+    ]
+
+
+@source_only
+def test_who_waits_for_one_answer_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remark_requests, "OPEN_ASKERS", 3)
+    lead, _ = running(1)
+    for number in range(4):
+        ask(lead, request=number)
+    assert [reply.request for _, reply in lead.leader.remarks.replies] == [0, 1, 2]
+    _, (_, query) = asked(lead)
+    answer(lead, "a", query)
+    assert [reply.request for _, reply in lead.leader.remarks.replies] == [0, 1, 2, 3]
+    assert lead.leader.remarks._askers == 0
 
 
 def test_moments_that_no_clock_shows_are_brought_into_range() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from paceline.core.work.kept_remarks import KEPT_BYTES, KEPT_S, KEPT_TASKS, TASK_BYTES, KeptRemarks
-from paceline_protocol.limits import OUTPUT_BYTES, PROGRESS_BYTES, REMARKS_BYTES
+from paceline_protocol.codec import decode, encode
+from paceline_protocol.limits import MAX_INT, OUTPUT_BYTES, PROGRESS_BYTES, REMARKS_BYTES
+from paceline_protocol.messages.work import RemarkAnswer
 
 W = b"worker 1"
 
@@ -41,6 +43,16 @@ def test_output_that_its_worker_has_left_out_leaves_no_gap_in_what_is_kept() -> 
     remark = kept.of(tid(1))
     assert remark is not None
     assert (remark.output, remark.skipped) == (b"after", 106)
+
+
+def test_what_is_kept_can_be_told_whatever_number_user_code_has_said() -> None:
+    kept = KeptRemarks()
+    for _ in range(2):
+        said(kept, 1, output=b"x", skipped=MAX_INT)
+    remark = kept.of(tid(1))
+    assert remark is not None
+    told = RemarkAnswer(1, 1, tid(1), remark.attempt, 0, 0, b"", remark.output, remark.skipped)
+    assert decode(encode(told)) == told
 
 
 def test_a_later_attempt_begins_anew_and_an_earlier_one_counts_for_nothing() -> None:

@@ -111,10 +111,14 @@ def _list_waiting(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
     lanes = tasks.lanes_of(listing.name)
     for priority in range(PRIORITY_MAX - part, -1, -1):
         limit = max(1, listing.left + 1)
+        before: Task | None = None
         for task in merge(*[lane.look_from(priority, at, limit) for lane in lanes], key=_age):
+            if task is before:  # it had left its lane to be adopted, is still found there, and waits in another by now
+                continue
             if listing.is_full:
                 return PRIORITY_MAX - priority, task.age
             listing.look(task, _WAITING)
+            before = task
         at = 0
     return None
 

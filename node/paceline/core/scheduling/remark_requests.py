@@ -4,6 +4,9 @@ The nodes keep it (``work/kept_remarks.py``). The node is asked that a task has 
 all nodes are: it may have ended anywhere. A question is repeated, and answered once all have told, or after LIMIT_S
 with what is known then. Nothing of this is in the log: the client asks the next leader anew.
 
+Whoever asks for the same before any node has told is answered with it, so that many who look at one task cost its node
+no more than one. Nobody misses by that what a node had said before the question came: it tells after that.
+
 How far a task is counts for the attempt that runs. What is told of one before that, as a node keeps it, is told to
 nobody while the task lives: so a progress bar begins anew with each attempt. Of output the end is told that the last
 attempt has left which has said something, with its number.
@@ -31,19 +34,21 @@ AGAIN_S: Final = 0.25
 """Between two questions to a node, of which one may be lost."""
 OPEN_REQUESTS: Final = 256
 """Of all clients. At the limit the oldest is answered with what is known. Of output they hold 4 MiB for each node."""
+OPEN_ASKERS: Final = 16_384
+"""Who waits for the answers to these, at most. At the limit it is the same."""
 
 RemarkRequest: TypeAlias = ProgressRequest | OutputRequest
 
 
 class OpenRequest:
-    """``waiting``: the nodes that have not told. ``older``: those that can't be asked. ``level_of``: the feature level
-    that a node understands."""
+    """``askers``: who is answered, each with a connection and the number of its request. ``waiting``: the nodes that
+    have not told. ``older``: those that can't be asked. ``level_of``: the feature level that a node understands."""
 
     __slots__ = (
         "answer",
         "asked_at",
+        "askers",
         "has_begun",
-        "key",
         "level_of",
         "node_id",
         "older",
@@ -53,7 +58,7 @@ class OpenRequest:
     )
 
     def __init__(self, key: bytes, request: RemarkRequest, level_of: Callable[[str], int], now: float) -> None:
-        self.key = key
+        self.askers = [(key, request.request)]
         self.request = request
         self.level_of = level_of
         self.has_begun = False  # the nodes are asked once the leader knows what they hold
@@ -75,6 +80,8 @@ class RemarkRequests:
         self._tasks = tasks
         self._recording = recording
         self._open: dict[int, OpenRequest] = {}
+        self._latest: dict[tuple[bytes, bool], int] = {}  # the number of the last open one, by what it asks for
+        self._askers = 0
         self._numbers = 0
 
     def __len__(self) -> int:
@@ -82,11 +89,18 @@ class RemarkRequests:
 
     def ask(self, key: bytes, request: RemarkRequest, level_of: Callable[[str], int], now: float) -> None:
         """A client asks. The reply follows. ``level_of``: the feature level that a node understands."""
+        latest = self._open.get(self._latest.get(_of(request), 0))
+        if latest is not None and self._askers < OPEN_ASKERS and self._is_untold(latest):
+            latest.askers.append((key, request.request))
+            self._askers += 1
+            return
         asked = OpenRequest(key, request, level_of, now)
         self._numbers += 1
-        if len(self._open) >= OPEN_REQUESTS:
-            self._reply(self._open.pop(next(iter(self._open))))
+        if len(self._open) >= OPEN_REQUESTS or self._askers >= OPEN_ASKERS:
+            self._close(next(iter(self._open)))
         self._open[self._numbers] = asked
+        self._latest[_of(request)] = self._numbers
+        self._askers += 1
         self._begin(self._numbers, asked)
 
     def _begin(self, number: int, asked: OpenRequest) -> None:
@@ -99,6 +113,18 @@ class RemarkRequests:
         asked.waiting = there.difference(asked.older)
         self._send(number, asked)
         self._close_if_answered(number, asked)
+
+    def _is_untold(self, asked: OpenRequest) -> bool:
+        """Whether all that would be asked now are asked, and none of them has told yet."""
+        return not asked.has_begun or asked.waiting == self._nodes_of(asked.request.id).difference(asked.older)
+
+    def _close(self, number: int) -> None:
+        """Answer what is known."""
+        asked = self._open.pop(number)
+        self._askers -= len(asked.askers)
+        if self._latest.get(_of(asked.request)) == number:
+            del self._latest[_of(asked.request)]
+        self._reply(asked)
 
     def _nodes_of(self, task_id: bytes) -> set[str]:
         """Those that may have something to tell of a task."""
@@ -135,15 +161,13 @@ class RemarkRequests:
 
     def _close_if_answered(self, number: int, asked: OpenRequest) -> None:
         if not asked.waiting:
-            del self._open[number]
-            self._reply(asked)
+            self._close(number)
 
     def tick(self, now: float) -> None:
         """Ask again, and answer what can wait no longer."""
         for number, asked in list(self._open.items()):
             if now >= asked.since + LIMIT_S:
-                del self._open[number]
-                self._reply(asked)
+                self._close(number)
             elif not asked.has_begun:
                 self._begin(number, asked)
             elif now >= asked.asked_at + AGAIN_S:
@@ -168,14 +192,20 @@ class RemarkRequests:
             told |= {"output": b"", "skipped": 0}
             if answer is not None:
                 told |= _whence(asked, answer) | {"output": answer.output, "skipped": answer.skipped}
-            self.replies.append((asked.key, OutputReply(request.request, "", pack_value(told))))
+            body = pack_value(told)
+            self.replies += [(key, OutputReply(number, "", body)) for key, number in asked.askers]
             return
         told |= {"progress": None, "progress_ms": None}
         if answer is not None and (task is None or _is_of_run(task, answer.attempt)):
             told |= _whence(asked, answer)
             if answer.progress:
                 told |= {"progress": answer.progress, "progress_ms": min(answer.progress_ms, MOMENT_MAX_MS)}
-        self.replies.append((asked.key, ProgressReply(request.request, pack_value(told))))
+        body = pack_value(told)
+        self.replies += [(key, ProgressReply(number, body)) for key, number in asked.askers]
+
+
+def _of(request: RemarkRequest) -> tuple[bytes, bool]:
+    return request.id, isinstance(request, OutputRequest)
 
 
 def _is_later(answer: RemarkAnswer, than: RemarkAnswer) -> bool:

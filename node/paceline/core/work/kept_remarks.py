@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, TypeAlias
 
-from paceline_protocol.limits import OUTPUT_BYTES, PROGRESS_BYTES, REMARKS_BYTES
+from paceline_protocol.limits import MAX_INT, OUTPUT_BYTES, PROGRESS_BYTES, REMARKS_BYTES
 
 KEPT_S: Final = 600.0
 """Behind the last that was heard of a task which does not run here any more."""
@@ -54,7 +54,7 @@ class Remark:
             self.output = b""
         whole = self.output + output
         kept = whole[-OUTPUT_BYTES:]
-        self.skipped += len(whole) - len(kept)
+        self.skipped = min(self.skipped + len(whole) - len(kept), MAX_INT)  # user code may have said any number
         self.output = kept
 
 
