@@ -21,5 +21,7 @@ class HandedOut(Promise):
 
     def on_started(self, event: Started) -> None:
         story = self.record.stories[event.task_id]
+        if not story.is_logged:
+            return  # its leader may forget it in the turn in which it was handed out, and then nobody has seen that
         if len(story.starts) > story.dispatches + self._again[event.task_id]:
             self.broken(f"handed out {story.dispatches} times", story)
