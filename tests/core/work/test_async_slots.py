@@ -214,6 +214,54 @@ def test_a_worker_that_leaves_is_given_nothing_has_a_successor_at_once_and_goes_
     assert [worker for worker, _ in slots.take_left()] == [b"w"]
 
 
+def test_a_later_attempt_waits_for_the_end_of_the_one_that_runs_and_keeps_nobody() -> None:
+    """The node was not heard for a while, so that its leader counted the first attempt as lost."""
+    slots = slots_with(b"w")
+    slots.take([nap(1)], 0.0)
+    given(slots, 0.0)
+    slots.take([(tid(1), 2, "nap", b"", None), nap(2)], 1.0)
+    assert given(slots, 1.0) == {b"w": [2]}
+    ended = slots.done(b"w", [(tid(1), 1, DONE, b"", 10)], 1.1)
+    assert ([each[:3] for each in ended], slots.accused) == ([(tid(1), 1, DONE)], {})
+    assert slots.assign(1.2) == [(b"w", ((tid(1), 2, "nap", b"", None),))]
+
+
+def reloaded(names: tuple[str, ...], async_names: tuple[str, ...]) -> Slots:
+    """The plain worker has these names by now, and the async one those of before."""
+    slots = slots_with(b"w")
+    slots.take([nap(1)], 0.0)
+    given(slots, 0.0)
+    slots.learn_async(names, async_names)
+    slots.worker_ready(b"y", names)
+    slots.leave(b"v", "the modules are reloaded")
+    assert [worker for worker, _ in slots.take_left()] == [b"v"]
+    slots.leave(b"w", "the modules are reloaded")
+    return slots
+
+
+def test_a_task_of_a_name_that_the_modules_have_no_more_keeps_no_other_waiting_and_goes_back() -> None:
+    slots = reloaded(("add", "doze"), ("doze",))
+    slots.worker_ready(b"x", ("add", "doze"))
+    slots.take([nap(2), task(3, None, "doze")], 0.1)
+    assert given(slots, 0.1) == {b"x": [3]}
+    slots.done(b"w", [(tid(1), 1, DONE, b"", 10)], 0.2)
+    assert [worker for worker, _ in slots.take_left()] == [b"w"]
+    assert (given(slots, 0.3), slots.given_back) == ({}, [tid(2)])
+    assert tid(2) not in slots.held.attempts
+
+
+def test_the_last_async_worker_goes_once_no_name_is_async_any_more_and_what_waits_runs_as_others() -> None:
+    slots = slots_with(b"w")
+    slots.take([nap(number) for number in range(4)], 0.0)
+    given(slots, 0.0)
+    slots.learn_async(NAMES, ())
+    slots.leave(b"w", "the modules are reloaded")
+    assert given(slots, 0.1) == {b"v": [3]}
+    slots.done(b"w", [(tid(number), 1, DONE, b"", 10) for number in range(3)], 0.2)
+    assert [worker for worker, _ in slots.take_left()] == [b"w"]
+    assert slots.serving == 1
+
+
 def test_an_async_worker_can_not_keep_others_waiting_by_saying_that_it_cleans_up() -> None:
     slots = slots_with(b"w")
     slots.take([nap(1)], 0.0)

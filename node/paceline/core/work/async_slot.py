@@ -48,6 +48,10 @@ class AsyncSlot(WorkerSlot):
             return 0
         return len(self.running) if self.is_leaving else self.room
 
+    def can_begin(self, assignment: Assignment) -> bool:
+        """Whether it may be given this task: it knows its name, and runs no earlier attempt of it."""
+        return assignment[2] in self.names and assignment[0] not in self.running
+
     def give(self, assignment: Assignment, now: float) -> None:
         """It is given a task. Past KEPT_BYTES of arguments the next are not kept."""
         task_id, attempt, name, args, _options = assignment

@@ -51,6 +51,7 @@ from paceline_protocol.limits import (
 )
 from paceline_protocol.messages.records import (
     ASSIGNMENT_ID,
+    ASSIGNMENT_NAME,
     ASSIGNMENT_OPTIONS,
     MAY_RETRY,
     OUTCOME_DURATION_US,
@@ -261,9 +262,10 @@ class Slots:
 
     def take_left(self) -> list[tuple[bytes, str]]:
         """Those of :meth:`left`, and why they leave. They are none of this node from now on, and can be ended. The last
-        worker stays until another is ready: without any a node gives up its queue."""
+        worker stays until another is ready: without any a node gives up its queue. An async one does not, once no name
+        is async any more."""
         idle = self.left()
-        for is_async in (False, True):
+        for is_async in (False, True) if self._async_names else (False,):
             kind = [worker_id for worker_id, slot in self.workers.items() if slot.is_async == is_async]
             if kind and set(kind) <= set(idle):
                 idle.remove(kind[-1])
@@ -378,6 +380,9 @@ class Slots:
         if self._async_slots > 1:
             self._async_names.difference_update(names)
             self._async_names.update(set(async_names).intersection(names))
+            if self.async_queue:  # what is not async any more is a task as any other
+                self.queue.extend(each for each in self.async_queue if each[2] not in self._async_names)
+                self.async_queue = deque(each for each in self.async_queue if each[2] in self._async_names)
 
     def names(self) -> tuple[str, ...]:
         """The names of the tasks that this node's workers can run."""
@@ -510,20 +515,27 @@ class Slots:
         return given
 
     def _assign_async(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
-        """Give the async workers what they have room for: the next task to that which has the fewest."""
+        """Give the async workers what they have room for: the next task to that which has the fewest. What none of
+        them can run now keeps its place: another one may, or the worker runs an earlier attempt of that task, which was
+        counted as lost while this node was not heard. What no worker can run any more is ``given_back``."""
         queue = self.async_queue
         batches: dict[bytes, list[Assignment]] = {}
+        passed: list[Assignment] = []
         while queue:
-            name = queue[0][2]
             free = [each for each in self.async_workers.values() if each.is_free]
-            if self._is_mixed:
-                free = [each for each in free if name in each.names]
             if not free:
                 break
             assignment = queue.popleft()
             options = assignment[ASSIGNMENT_OPTIONS]
             may_be_killed = options is not None and may_end_worker(options)
             if options is not None and may_be_killed and is_past_deadline(options, now):
+                self.given_back.append(assignment[ASSIGNMENT_ID])
+                continue
+            free = [each for each in free if each.can_begin(assignment)]
+            if not free and self._is_known(assignment[ASSIGNMENT_NAME]):
+                passed.append(assignment)
+                continue
+            if not free:
                 self.given_back.append(assignment[ASSIGNMENT_ID])
                 continue
             slot = min(free, key=_tasks_of)
@@ -533,7 +545,12 @@ class Slots:
                 self.limits.begins(slot.worker_id, assignment, now, is_async=True)
             if slot.given >= slot.max_tasks:
                 self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
+        queue.extendleft(reversed(passed))
         return [(worker_id, tuple(batch)) for worker_id, batch in batches.items()]
+
+    def _is_known(self, name: str) -> bool:
+        """Whether any worker can run this name."""
+        return any(name in slot.names for slot in self.workers.values())
 
     def _batch_for(self, slot: WorkerSlot, now: float) -> tuple[Assignment, ...]:
         """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US."""
