@@ -145,3 +145,59 @@ def until_cancelled(told: str) -> None:
         if here is not None and here.cancelled:
             raise Cancelled
         time.sleep(0.005)
+
+
+@task
+async def cancel_all() -> str:
+    own = asyncio.current_task()
+    for each in asyncio.all_tasks():
+        if each is not own:
+            each.cancel()
+    return "went on"
+
+
+@task
+async def by_hand(way: str) -> str:
+    """The id that a thread finds which it has started in one of these ways."""
+    if way == "to_thread":
+        return await asyncio.to_thread(_id_here)
+    return await asyncio.get_running_loop().run_in_executor(None, _id_here)
+
+
+def _id_here() -> str:
+    here = current_task()
+    return here.id if here else ""
+
+
+@task
+async def end_by_thread(told: str) -> None:
+    await asyncio.to_thread(_end_once_told, told)
+
+
+def _end_once_told(told: str) -> None:
+    while not Path(told).exists():
+        time.sleep(0.001)
+    os._exit(9)
+
+
+@task
+async def tell_and_block(told: str) -> None:
+    Path(told).touch()
+    time.sleep(60)
+
+
+@task
+async def fork(told: str) -> str:
+    """Its child would go on in the loop, with all tasks that there are."""
+    child = os.fork()
+    if not child:
+        await asyncio.sleep(0)
+        Path(told).touch()
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+@task
+async def holders(data: list[int]) -> int:
+    """Who has its argument, which may be large, beside itself."""
+    await asyncio.sleep(0)
+    return sys.getrefcount(data) - 2

@@ -120,6 +120,35 @@ def test_a_task_that_ends_the_loop_or_leaves_what_does_ends_no_other(node: Async
     assert node.results(ends, beside) == ["went on", [beside[0].hex()]]
 
 
+def test_one_that_cancels_all_there_are_keeps_none_from_beginning(node: AsyncNode) -> None:
+    given = [node.assignment(f"async_tasks.{name}", *args) for name, args in (("cancel_all", ()), ("own_id", (3,)))]
+    node.send(Run(tuple(given)))
+    assert node.results(*given) == ["went on", [given[1][0].hex()]]
+
+
+@pytest.mark.parametrize("way", ["to_thread", "run_in_executor"])
+def test_a_thread_that_a_task_starts_in_the_loop_finds_it(node: AsyncNode, way: str) -> None:
+    given = node.give("by_hand", way)
+    assert node.results(given) == [given[0].hex()]
+
+
+def test_a_process_that_a_task_has_forked_does_not_go_on_in_the_loop(node: AsyncNode, tmp_path: Path) -> None:
+    beside = node.give("own_id", 50)
+    assert node.results(node.give("fork", str(tmp_path / "went on")), beside) == ["1", [beside[0].hex()]]
+    assert not (tmp_path / "went on").exists()
+
+
+def test_its_arguments_are_its_own(node: AsyncNode) -> None:
+    assert node.results(node.give("holders", [1, 2, 3])) == [0]
+
+
+def test_nobody_is_blamed_for_a_thread_of_a_task_beside_it(own: AsyncNode, tmp_path: Path) -> None:
+    own.give("end_by_thread", str(tmp_path / "told"))
+    own.give("tell_and_block", str(tmp_path / "told"))
+    assert own.wait_end() == "exit code 9"
+    assert own.pool.blamed(own.child.id) == 0
+
+
 def test_whatever_it_raises_is_its_own_outcome(node: AsyncNode) -> None:
     ends = node.ends(node.give("exits"), node.give("stops_iteration"), node.give("nothing_like_it"))
     assert [end for end, _ in ends] == [TaskEnd.FAILED] * 3

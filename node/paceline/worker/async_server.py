@@ -20,11 +20,14 @@ import contextvars
 import logging
 import os
 import socket
+import sys
+from _thread import allocate_lock  # the name of before a module has patched it
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from time import monotonic_ns
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from paceline.errors import UnknownTask
 from paceline.worker.blocking import BlockedLoop
@@ -94,6 +97,8 @@ class Steps(Coroutine[Any, Any, Any]):
         try:
             return self._coroutine.send(value)
         finally:
+            if server.is_fork:
+                _end_fork(sys.exception())
             server.numbers[RUNS] = 0
 
     def throw(self, *error: Any) -> Any:
@@ -102,6 +107,8 @@ class Steps(Coroutine[Any, Any, Any]):
         try:
             return self._coroutine.throw(*error)
         finally:
+            if server.is_fork:
+                _end_fork(sys.exception())
             server.numbers[RUNS] = 0
 
     def close(self) -> None:
@@ -134,7 +141,10 @@ class AsyncServer:
         self._frames = frames
         self._handle = handle
         self.numbers = numbers
-        self.threads_run = 0  # tasks in threads: while there are any, nobody can tell whose code ends the worker
+        self.threads_run = 0  # calls in threads: while there are any, nobody can tell whose code ends the worker
+        self._threads_lock = allocate_lock()
+        self.is_fork = False
+        os.register_at_fork(after_in_child=partial(setattr, self, "is_fork", True))
         self._limit_bytes = limit_bytes
         self._send = send
         self._end_alarm = end_alarm
@@ -152,6 +162,8 @@ class AsyncServer:
         self._runner = asyncio.Runner()
         self._loop = self._runner.get_loop()
         self._loop.set_task_factory(self._make_task)
+        self._run_in_executor = self._loop.run_in_executor
+        self._loop.run_in_executor = self._in_executor  # type: ignore[method-assign,assignment]
         self._context = contextvars.copy_context()
         self._blocked = BlockedLoop(self._loop, self._who_blocks, self._tell_blocked)
 
@@ -190,11 +202,19 @@ class AsyncServer:
             self._number += 1
             self.numbers[BEGUN] = self._number
             attempt = self._running[assignment[0]] = Attempt(assignment, self._number)
-            context = self._context.copy()
-            context.run(HERE.set, attempt)
-            steps = Steps(self._run(attempt), self, self._number)
-            attempt.task = asyncio.Task(steps, loop=self._loop, context=context)
+            self._start(attempt)
         self._blocked.watch()
+
+    def _start(self, attempt: Attempt) -> None:
+        context = self._context.copy()
+        context.run(HERE.set, attempt)
+        attempt.task = asyncio.Task(Steps(self._run(attempt), self, attempt.number), loop=self._loop, context=context)
+        attempt.task.add_done_callback(partial(self._has_run, attempt), context=self._context)
+
+    def _has_run(self, attempt: Attempt, _task: asyncio.Task[None]) -> None:
+        """A task that has cancelled all there are has ended others before they began: these begin all the same."""
+        if not attempt.has_begun:
+            self._start(attempt)
 
     def stop(self, ids: Sequence[bytes]) -> None:
         """Those of these tasks that run are to stop."""
@@ -222,10 +242,9 @@ class AsyncServer:
         return made
 
     async def _run(self, attempt: Attempt) -> None:
-        _task_id, _attempt, name, packed_args, options = attempt.assignment
+        task_id, number, name, packed_args, options = attempt.assignment
         started_ns = monotonic_ns()
-        has_args = False
-        attempt.has_begun = True
+        has_args, attempt.has_begun = False, True
         try:
             if attempt.is_asked:
                 raise asyncio.CancelledError
@@ -234,13 +253,18 @@ class AsyncServer:
                 raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
             args, kwargs = unpack_args(packed_args)
             has_args = True
+            # Many may run for long: none keeps its arguments longer than its own code does.
+            attempt.assignment, packed_args = (task_id, number, name, b"", options), b""
             if task.run_in == THREAD:
                 attempt.in_thread = True
-                value, raised = await self._in_thread(task.function, args, kwargs)
+                called = self._loop.run_in_executor(self._threads, _called, task.function, args, kwargs)
+                args, kwargs = [], {}
+                value, raised = await called
                 if raised is not None:
                     raise raised
             else:
                 value = task.function(*args, **kwargs)
+                args, kwargs = [], {}
                 if isinstance(value, CoroutineType):
                     soft_limit_s = 0.0 if options is None else options.get("soft_time_limit", 0) / 1_000
                     value = await (limited(value, soft_limit_s) if soft_limit_s else value)
@@ -263,17 +287,22 @@ class AsyncServer:
         else:
             self._answer(attempt, SUCCEEDED, packed, started_ns)
 
-    async def _in_thread(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, BaseException | None]:
-        """The result of a function that runs in a thread, in the context of its task, or what it raises."""
-        context = contextvars.copy_context()
-        self.threads_run += 1
+    def _in_executor(self, executor: Executor | None, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """In place of the loop's own: a thread runs in the context of its task, as in asyncio.to_thread(), and it is
+        known that one does."""
+        if executor is not None and not isinstance(executor, ThreadPoolExecutor):
+            return self._run_in_executor(executor, function, *args)
+        return self._run_in_executor(executor, self._in_thread, contextvars.copy_context(), function, *args)
+
+    def _in_thread(self, context: contextvars.Context, function: Callable[..., Any], *args: Any) -> Any:
+        with self._threads_lock:
+            self.threads_run += 1
         self.numbers[RUNS] = 0
         try:
-            return await self._loop.run_in_executor(self._threads, context.run, _called, function, args, kwargs)
+            return context.run(function, *args)
         finally:
-            self.threads_run -= 1
+            with self._threads_lock:
+                self.threads_run -= 1
 
     def _answer(self, attempt: Attempt, state: int, payload: bytes, started_ns: int) -> None:
         """A task has ended. What ends in one turn of the loop is told together."""
@@ -351,6 +380,13 @@ class AsyncServer:
             except SystemExit as error:
                 self._end(error)
         return bool(self._running or self._left)
+
+
+def _end_fork(raised: BaseException | None) -> NoReturn:
+    """End a process that a task has forked, as it gives way to its parent's loop. ``raised``: None if it awaits."""
+    if raised is None:
+        raised = RuntimeError("a process that a task has forked can't await: the event loop is that of its worker")
+    end_fork(None if isinstance(raised, StopIteration) else raised)
 
 
 def _called(
