@@ -432,6 +432,25 @@ def test_workers_that_are_large_leave_one_for_each_spare_that_is_ready_and_serve
     assert served_by() == [b"spare", b"next"]
 
 
+def test_an_async_worker_leaves_last_as_the_spare_serves_beside_it_for_as_long_as_its_tasks_run() -> None:
+    rig = Rig(async_slots=3, max_rss_bytes=1 << 30)
+    rig.ends["other"] = rig.network.worker(NODE, b"other")
+    ready = WorkerReady(1, ("add", "nap"), async_names=("nap",))
+    rig.say("worker", ready)
+    slots, frames = rig.reactor.core.leader_link.slots, rig.reactor._children
+    slots.take([(b"i" * 16, 1, "nap", b"", None)], 0.0)
+    rig.reactor.turn()
+    rig.say("other", ready)
+    assert list(slots.async_workers) == [b"other"]
+    rig.children.memory = {b"other": 3 << 30}  # it would be the first that is found
+    frames.lifetimes.reload([b"worker"], rig.now)
+    rig.children.spares = [(b"spare", ("add", "nap"))]
+    rig.now += LOOK_S
+    rig.reactor.turn()
+    assert list(slots.workers) == [b"other", b"spare"]
+    assert slots.leaving == {}
+
+
 def test_a_worker_over_its_limit_that_runs_nothing_leaves_whether_or_not_a_spare_is_ready() -> None:
     rig = with_a_task(memory_limit_bytes=2 << 30)
     rig.say("worker", Done(((b"i" * 16, 1, int(TaskEnd.SUCCEEDED), b"", 1),)))

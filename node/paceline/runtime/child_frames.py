@@ -270,7 +270,9 @@ class ChildFrames:
         if children is None:
             return
         has_spare, is_patient = children.has_spare, bool(slots.leaving) and now < self._next_reload_at
-        for found in self.lifetimes.look(now, children.memory_bytes):
+        looked_at = self.lifetimes.look(now, children.memory_bytes)
+        # An async one has its successor at once, and then there is no spare for any other until it has ended.
+        for found in sorted(looked_at, key=lambda each: each.worker_id in slots.async_workers):
             slot = slots.workers.get(found.worker_id)
             if slot is None:
                 continue
