@@ -270,6 +270,7 @@ class ChildFrames:
         if children is None:
             return
         has_spare, is_patient = children.has_spare, bool(slots.leaving) and now < self._next_reload_at
+        names = slots.names()
         for found in self.lifetimes.look(now, children.memory_bytes):
             slot = slots.workers.get(found.worker_id)
             if slot is None:
@@ -284,6 +285,8 @@ class ChildFrames:
                 slots.leave(found.worker_id, found.why)
                 has_spare = False
                 self._next_reload_at = now + RELOAD_PATIENCE_S
+        if slots.names() != names:
+            self._core.on_names_changed()
 
     def reload(self, now: float) -> None:
         """Have every worker replaced by one that imports the modules as they are now: each leaves once such a one is

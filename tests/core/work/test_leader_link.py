@@ -181,6 +181,17 @@ def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
     assert len(link.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
 
 
+def test_a_dispatch_of_what_no_worker_knows_any_more_is_answered_by_an_account_without_it() -> None:
+    """As one that was on its way while the modules were reloaded."""
+    link = enrolled(b"v", b"w")
+    link.slots.workers[b"v"].names = ("new",)
+    link.slots.leave(b"w", "its modules are old")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    enrol = the_enrol(link)
+    assert (enrol.dispatch_seq, enrol.names, holds(enrol)) == (FIRST + 1, ("new",), [])
+    assert link.assign(0.0) == []
+
+
 def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
     link = enrolled(b"w")
     beat(link, dispatch_seq=FIRST + 1)
