@@ -152,8 +152,6 @@ class ChildFrames:
         if self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
             self._serves(worker_id, now)
-        elif self.lifetimes.is_outdated(worker_id):  # it was starting when the modules changed, and is the spare now
-            self.lifetimes.ends(self._children.renew_spare(now))
 
     def _serves(self, worker_id: bytes, now: float) -> None:
         """From now on this worker gets tasks. One that runs many at once is told so, before its first."""
@@ -295,7 +293,7 @@ class ChildFrames:
         if children is None:
             return
         renewed = children.renew_spare(now)
-        self.lifetimes.reload([each for each in children.worker_ids if each != renewed], now)
+        self.lifetimes.reload([each for each in children.worker_ids if each not in renewed], now)
         self.respawn_at = children.next_respawn(now)
         _logger.info("reloading the modules: %d workers are replaced, one after the other", self.lifetimes.outdated)
 
