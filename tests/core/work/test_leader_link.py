@@ -26,6 +26,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.records import AT_MOST_ONCE, MAY_RETRY, Assignment, Default, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    MAX_DRAIN_MS,
     QUIET_LEVEL,
     Availability,
     Beat,
@@ -857,3 +858,12 @@ def test_an_operator_may_change_it_until_the_process_is_to_end() -> None:
     said(link)
     link.on_set_availability("l", SetAvailability(1, Availability.SERVES, 0), 1.0)
     assert (said(link), link.slots.draining.availability) == ([], Availability.ENDS)
+
+
+@pytest.mark.parametrize("wanted", [(Availability.ENDS, 0), (Availability.DRAINS, MAX_DRAIN_MS + 1)])
+def test_what_no_leader_wants_of_a_node_changes_nothing(wanted: tuple[Availability, int]) -> None:
+    """A drain that lasts for longer than a message can say would end the node as it says so."""
+    link = enrolled(b"w")
+    with pytest.raises(PeerViolation):
+        link.on_set_availability("l", SetAvailability(1, *wanted), 0.0)
+    assert (said(link), link.slots.draining.availability) == ([], Availability.SERVES)

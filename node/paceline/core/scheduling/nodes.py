@@ -36,6 +36,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
 from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    MAX_DRAIN_MS,
     Availability,
     Beat,
     Dispatch,
@@ -195,6 +196,8 @@ class Nodes:
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
+        if left_ms > MAX_DRAIN_MS:
+            raise PeerViolation(f"{left_ms} ms that are left of a drain")
         if enrol.slots > MAX_SLOTS or len(enrol.names) > MAX_TASK_NAMES:
             raise PeerViolation(f"{enrol.slots} slots, and {len(enrol.names)} names of tasks")
         if async_slots > MAX_ASYNC_SLOTS or not set(async_names) <= set(enrol.names):
