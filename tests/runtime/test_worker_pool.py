@@ -306,6 +306,12 @@ def test_a_pool_without_a_spare_gets_one_for_a_reload(new_pool: Start) -> None:
     assert pool.replace(first.id, 5.0) == (spare.id, NAMES)
 
 
+def test_a_node_without_workers_has_none_after_a_reload(new_pool: Start) -> None:
+    pool = new_pool(size=0)
+    assert pool.renew_spare(5.0) == frozenset()
+    assert pool.respawn(5.0) == []
+
+
 def test_a_worker_that_hangs_while_it_imports_modules_is_ended_by_the_next_reload(new_pool: Start) -> None:
     pool = new_pool()
     (first,) = pool.workers.values()

@@ -267,6 +267,8 @@ class ChildFrames:
         slots, children = self._core.leader_link.slots, self._children
         if children is None:
             return
+        if self.lifetimes.outdated and children.keep_spare(now):  # or nobody tries for longer to import the modules
+            self.respawn_at = children.next_respawn(now)
         has_spare, is_patient = children.has_spare, bool(slots.leaving) and now < self._next_reload_at
         names = slots.names()
         for found in self.lifetimes.look(now, children.memory_bytes):

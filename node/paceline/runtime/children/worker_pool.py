@@ -244,7 +244,8 @@ class WorkerPool(ChildPool):
         """Have a spare that has imported the modules as they are now, without a pause though some could not be imported
         before. Returns those that are ended for that: the spare, and whoever still imports modules, which may be for
         good if one hangs."""
-        self.keep_spare(now)
+        if self._size:
+            self.keep_spare(now)
         ended = self.workers.keys() - self._ready - self._renewed
         if self._spare is not None:
             ended.add(self._spare[0])
