@@ -223,6 +223,8 @@ class Nodes:
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
         if enrol.slots or not enrol.runs_tasks:
             self._recent_names.told(node_id)
+        elif enrol.names and state.availability in (Availability.QUIET, Availability.DRAINS):
+            self._recent_names.is_quiet(node_id, enrol.names)
         else:
             self._names_left(node_id, now)
         self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names)
@@ -458,6 +460,7 @@ class Nodes:
 
     def _names_left(self, node_id: str, now: float) -> None:
         """Before the ledger says so: a node has no worker any more, or is gone."""
+        self._recent_names.is_quiet_no_more(node_id, now)
         ledger = self._tasks.ledgers.get(node_id)
         if ledger is not None and ledger.slots:
             self._recent_names.left(node_id, ledger.announced, now)
