@@ -179,7 +179,7 @@ class Slots:
         """Workers have come or gone, or leave. What waits here and nobody here can run any more is ``given_back``."""
         self._is_mixed = len({slot.names for slot in self.workers.values()}) > 1
         known = self.names()
-        if known == self._known:
+        if known == self._known or not self.workers:
             return
         gone = self._gone_names
         gone.update(self._known)
@@ -188,7 +188,7 @@ class Slots:
         if len(gone) > GONE_NAMES:
             gone.clear()
         leaving = [each[0] for each in (*self.queue, *self.async_queue) if each[2] in gone]
-        if self.workers and leaving:
+        if leaving:
             self.queue = deque(each for each in self.queue if each[2] not in gone)
             self.async_queue = deque(each for each in self.async_queue if each[2] not in gone)
             self.held.let_go(set(leaving))
