@@ -821,6 +821,23 @@ def test_past_the_drain_what_runs_leaves_as_if_it_had_not_begun_once_its_worker_
     assert (draining.given_back, draining.lost, draining.lost_named) == (1, 1, [f"add {task(2)[0].hex()}"])
 
 
+@pytest.mark.parametrize("then", [Availability.SERVES, Availability.ENDS])
+def test_what_was_given_up_leaves_as_if_it_had_not_begun_though_the_node_is_told_otherwise_meanwhile(
+    then: Availability,
+) -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
+    link.assign(0.0)
+    link.set_availability(Availability.DRAINS, 0.0, 5.0)
+    link.slots.give_up()
+    link.set_availability(then, 5.0, 30.0)
+    said(link)
+    link.worker_lost(b"w", "killed", 5.0)
+    messages = said(link)
+    assert not [each for each in messages if isinstance(each, NodeOutcomes)]
+    assert [holds(each) for each in messages if isinstance(each, Enrol)] == [[]]
+
+
 def test_a_node_has_drained_once_its_leader_has_all_and_knows_that_it_takes_nothing() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)

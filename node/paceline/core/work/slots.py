@@ -134,6 +134,7 @@ class Slots:
         self.limits = TimeLimits()
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
+        self._given_up: set[bytes] = set()  # of those the ones that have not ended
         self._is_mixed = False  # not every worker can run the same names, as while their modules are reloaded
         self._known: tuple[str, ...] = ()  # the names that this node runs
         self._gone_names: set[str] = set()  # that it ran before, until its modules were reloaded
@@ -217,6 +218,8 @@ class Slots:
         """
         self._dead.append(worker_id)
         self.leaving.pop(worker_id, None)
+        is_given_up = worker_id in self._given_up
+        self._given_up.discard(worker_id)
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
@@ -228,7 +231,7 @@ class Slots:
         cause = slot.cause_of_end(blamed) if killed_for is None else killed_for[0]
         for task_id, running in begun_tasks:
             end = _end_with_worker(task_id, running[0], killed_for, slot, now)
-            if end is None and self.draining.takes_back(task_id, running[2]):
+            if end is None and self.draining.takes_back(task_id, running[2], is_given_up):
                 self.held.let_go({task_id})
             elif end is None and cause and task_id != cause and _is_spared(running):
                 spared.append(running)
@@ -461,6 +464,7 @@ class Slots:
             if slot.running_tasks and not slot.is_ending:
                 slot.is_ending = True
                 self.to_give_up.append(slot.worker_id)
+                self._given_up.add(slot.worker_id)
 
     def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
         """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and a task
