@@ -310,15 +310,6 @@ def test_a_node_whose_process_is_to_end_is_changed_by_nobody() -> None:
         assert step == Answer(done, "node b was told to stop: it drains, and its process ends")
 
 
-def test_a_leader_that_has_no_account_of_a_node_yet_waits_for_it_and_keeps_its_voters_meanwhile() -> None:
-    """As a new one does not, to which the client of a drain comes at once."""
-    seen = replace(of_nodes(a=SERVES), heard=frozenset("abw"))
-    for op, argument in ((AdminOp.DRAIN, "b 5"), (AdminOp.QUIET, "w")):
-        step = next_step(op, argument, seen)
-        assert isinstance(step, Waiting)
-        assert step.rule
-
-
 @pytest.mark.parametrize(
     ("argument", "said"),
     [

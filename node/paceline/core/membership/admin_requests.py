@@ -61,7 +61,6 @@ class View:
     availability: Mapping[str, int] = field(default_factory=dict)  # of the nodes that have given their accounts
     untellable: frozenset[str] = frozenset()  # they do not know how to be quiet
     serving: frozenset[str] = frozenset()  # they offer slots
-    heard: frozenset[str] = frozenset()  # any nodes, also those that have not given their accounts yet
 
 
 class Answer(NamedTuple):
@@ -211,8 +210,6 @@ def _availability(wanted: Availability, argument: str, view: View) -> Step:
             )
         drain_ms = int(text)
     is_now = view.availability.get(node_id)
-    if is_now is None and node_id in view.heard:
-        return Waiting(f"node {node_id} is heard, and has not said yet what it does", rule=True)
     if is_now is None:
         return _unheard(node_id, view)
     if is_now == Availability.ENDS:

@@ -107,7 +107,6 @@ class ReplicaKeeper:
             leader.nodes.availability() if self._requests else {},
             frozenset(node_id for node_id, level in levels.items() if level < QUIET_LEVEL),
             frozenset(node_id for node_id, ledger in leader.tasks.ledgers.items() if ledger.slots),
-            frozenset(levels),
         )
         if self._requests:
             # A new leader has not heard every live node yet, and must not refuse a request for that reason.
@@ -199,7 +198,7 @@ class ReplicaKeeper:
                 self._transfer_leadership(now, step.to)
         elif isinstance(step, SetNode):
             leader.nodes.set_availability(*step)
-            step = Waiting(f"node {step.node_id} has not said that it does so", rule=True)
+            step = Waiting(f"node {step.node_id} has not said that it does so")
         if isinstance(step, Waiting) and now >= request.until:
             step = Answer(False, f"not done within {REQUEST_TIMEOUT_S:g} s: {step.why}")
         if isinstance(step, Answer):
