@@ -24,6 +24,8 @@ def row(node_id: str, **more: Any) -> dict[str, Any]:
 class FakeClient:
     """Answers as a leader would: with each status the node that drains has come as far as the next of ``states``."""
 
+    before: dict[str, Any] = {"availability": "serves"}  # noqa: RUF012
+
     def __init__(self, *states: dict[str, Any] | None, level: int = 13, refusal: str = "") -> None:
         self.asked: list[tuple[AdminOp, str]] = []
         self._states = list(states)
@@ -37,7 +39,7 @@ class FakeClient:
         pass
 
     def status(self, timeout: float) -> dict[str, Any]:
-        state: dict[str, Any] | None = {"availability": "serves"}
+        state: dict[str, Any] | None = self.before
         if self.asked:
             state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         others = [] if state is None else [row(OTHER, **state)]
@@ -79,6 +81,14 @@ def test_a_drain_waits_until_the_node_has_drained_and_says_what_has_become_of_it
     assert client.asked == [(AdminOp.DRAIN, f"{OTHER} 1500")]
     assert result.output.splitlines()[0] == f"node {OTHER} drains"
     assert said in result.output.splitlines()[1]
+
+
+@source_only
+def test_a_node_that_drains_already_has_the_time_that_was_asked_for_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient(DRAINS, {"availability": "drained"})
+    client.before = DRAINS
+    assert invoke(client, monkeypatch, drain, "2c", "--timeout", "1").exception is None
+    assert client.asked == [(AdminOp.QUIET, OTHER), (AdminOp.DRAIN, f"{OTHER} 1000")]
 
 
 @source_only

@@ -17,6 +17,7 @@ from paceline.core.settings import Settings
 from paceline.runtime.children import causes
 from paceline.runtime.children.lifetimes import LOOK_S, LifetimeLimits
 from paceline.runtime.children.pool import ChildEnd
+from paceline.runtime.children.worker_pool import SPARE_KEPT_S
 from paceline.runtime.forbidden import MAY_SEND
 from paceline.runtime.reactor import TURN_S, Reactor
 from paceline.runtime.transport.memory_transport import MemoryEndpoint, MemoryNetwork
@@ -79,6 +80,7 @@ class PlayedChildren:
         self.spares: list[tuple[bytes, tuple[str, ...]]] = []
         self.introduced: set[bytes] = set()
         self.more = 0
+        self.kept_spare_at: list[float] = []
 
     def introduces_itself(self, worker_id: bytes) -> bool:
         if worker_id in self.introduced:
@@ -89,6 +91,17 @@ class PlayedChildren:
     @property
     def has_spare(self) -> bool:
         return bool(self.spares)
+
+    @property
+    def worker_ids(self) -> tuple[bytes, ...]:
+        return (b"worker", b"other")
+
+    def renew_spare(self, now: float) -> frozenset[bytes]:
+        return frozenset()
+
+    def keep_spare(self, now: float) -> bool:
+        self.kept_spare_at.append(now)
+        return False
 
     def reap(self, fd: int) -> ChildEnd | None:
         return ChildEnd(b"worker", "killed by SIGKILL", causes.KILLED) if self.killed else None
@@ -449,6 +462,15 @@ def test_an_async_worker_leaves_last_as_the_spare_serves_beside_it_for_as_long_a
     rig.reactor.turn()
     assert list(slots.workers) == [b"other", b"spare"]
     assert slots.leaving == {}
+
+
+def test_while_workers_are_to_be_replaced_for_a_reload_a_spare_is_kept_however_long_it_takes_to_be_ready() -> None:
+    rig = with_a_task()
+    rig.reactor.reload(rig.now)
+    for _ in range(3):
+        rig.now += SPARE_KEPT_S / 2
+        rig.reactor.turn()
+        assert rig.children.kept_spare_at[-1:] == [rig.now]
 
 
 def test_a_worker_over_its_limit_that_runs_nothing_leaves_whether_or_not_a_spare_is_ready() -> None:

@@ -286,7 +286,7 @@ def test_a_spare_that_ends_with_its_node_is_no_news(new_pool: Start, caplog: pyt
 def test_a_spare_with_old_modules_is_ended_and_another_takes_its_place_at_once(new_pool: Start) -> None:
     pool = new_pool()
     successor, spare = spared(pool, 5.0)
-    assert pool.renew_spare(5.0) == spare.id
+    assert pool.renew_spare(5.0) == {spare.id}
     assert not pool.has_spare
     assert pool.replace(successor.id, 5.0) is None, "there is none that could"
     assert readable(spare.fd)
@@ -300,7 +300,41 @@ def test_a_pool_without_a_spare_gets_one_for_a_reload(new_pool: Start) -> None:
     pool = new_pool()
     (first,) = pool.workers.values()
     pool.ready(first.id, NAMES)
-    assert pool.renew_spare(5.0) == b""
+    assert pool.renew_spare(5.0) == frozenset()
     (spare,) = pool.respawn(5.0)
     assert not pool.ready(spare.id, NAMES)
     assert pool.replace(first.id, 5.0) == (spare.id, NAMES)
+
+
+def test_a_node_without_workers_has_none_after_a_reload(new_pool: Start) -> None:
+    pool = new_pool(size=0)
+    assert pool.renew_spare(5.0) == frozenset()
+    assert pool.respawn(5.0) == []
+
+
+def test_a_worker_that_hangs_while_it_imports_modules_is_ended_by_the_next_reload(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    pool.ready(first.id, NAMES)
+    pool.renew_spare(5.0)
+    (hangs,) = pool.respawn(5.0)
+    assert pool.renew_spare(6.0) == {hangs.id}
+    assert not pool.ready(hangs.id, NAMES), "which is read late"
+    assert readable(hangs.fd)
+    assert pool.is_spare(hangs.id), "the core does not hear of its end"
+    assert pool.reap(hangs.fd) is not None
+    (spare,) = pool.respawn(6.0)
+    assert not pool.ready(spare.id, NAMES)
+    assert pool.replace(first.id, 6.0) == (spare.id, NAMES)
+
+
+def test_a_reload_waits_for_no_pause_after_modules_that_could_not_be_imported(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    pool.ready(first.id, NAMES)
+    pool.renew_spare(5.0)
+    (fails,) = pool.respawn(5.0)
+    end(pool, fails)
+    assert pool.respawn(5.0) == []
+    pool.renew_spare(5.0)
+    assert len(pool.respawn(5.0)) == 1

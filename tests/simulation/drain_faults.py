@@ -11,8 +11,8 @@ from simulation.peer_faults import Method
 
 
 def give_back_what_may_start_once(true: Method) -> Method:
-    def takes_back(self: Draining, task_id: bytes, name: str) -> bool:
-        return self.is_over
+    def takes_back(self: Draining, task_id: bytes, name: str, is_given_up: bool) -> bool:
+        return self.is_over or is_given_up
 
     return takes_back
 

@@ -384,7 +384,7 @@ class SimulatedChildren:
     def worker_ids(self) -> tuple[bytes, ...]:
         return tuple(worker.worker_id for worker in self._node.workers)
 
-    def renew_spare(self, now: float) -> bytes:
+    def renew_spare(self, now: float) -> frozenset[bytes]:
         raise NotImplementedError
 
     def memory_bytes(self, worker_id: bytes) -> int:

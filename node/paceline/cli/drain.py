@@ -58,7 +58,9 @@ def drain(
     if timeout_s > DRAIN_TIMEOUT_MAX_S:
         raise click.BadParameter(f"allowed is up to {DRAIN_TIMEOUT_MAX_S} s", param_hint="'--timeout'")
     with connect(addresses, cluster_path, connect_timeout_s) as client:
-        node_id = _find(client, node)
+        node_id, is_now = _find(client, node)
+        if is_now == "draining":  # until another time, which only the end of that drain makes it forget
+            client.change_cluster(AdminOp.QUIET, node_id, CHANGE_TIMEOUT_S)
         detail = client.change_cluster(AdminOp.DRAIN, f"{node_id} {round(timeout_s * 1_000)}", CHANGE_TIMEOUT_S)
         if not as_json:
             show(detail)
@@ -90,7 +92,7 @@ def quiet(
     clients. It takes tasks again after `paceline quiet --off NODE`, or when it is started again.
     """
     with connect(addresses, cluster_path, connect_timeout_s) as client:
-        node_id = _find(client, node)
+        node_id, _ = _find(client, node)
         op = AdminOp.SERVE if off else AdminOp.QUIET
         detail = client.change_cluster(op, node_id, CHANGE_TIMEOUT_S)
     change = "serve" if off else "quiet"
@@ -106,8 +108,9 @@ ENDS = {
 """What has become of a node that was to drain."""
 
 
-def _find(client: Client, name: str) -> str:
-    """The whole id of the node that a person named. Raises RequestRefused if the leader is too old to be asked."""
+def _find(client: Client, name: str) -> tuple[str, str]:
+    """The whole id of the node that a person named, and what it does about tasks. Raises RequestRefused if the leader
+    is too old to be asked."""
     status = client.status(timeout=STATUS_TIMEOUT_S)
     leader: Mapping[str, Any] = next((row for row in status["nodes"] if row["id"] == status["leader_id"]), {})
     if (leader.get("feature_level") or QUIET_LEVEL) < QUIET_LEVEL:
@@ -115,7 +118,8 @@ def _find(client: Client, name: str) -> str:
             "the leader is older, and can't tell nodes to take no tasks; upgrade paceline there, or stop the node "
             "itself, which drains it if it is of this version"
         )
-    return node_id_of(name, status)
+    node_id = node_id_of(name, status)
+    return node_id, _state(status, node_id)
 
 
 def _wait_drained(client: Client, node_id: str, timeout_s: float) -> str:

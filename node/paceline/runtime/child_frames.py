@@ -152,8 +152,6 @@ class ChildFrames:
         if self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
             self._serves(worker_id, now)
-        elif self.lifetimes.is_outdated(worker_id):  # it was starting when the modules changed, and is the spare now
-            self.lifetimes.ends(self._children.renew_spare(now))
 
     def _serves(self, worker_id: bytes, now: float) -> None:
         """From now on this worker gets tasks. One that runs many at once is told so, before its first."""
@@ -269,8 +267,10 @@ class ChildFrames:
         slots, children = self._core.leader_link.slots, self._children
         if children is None:
             return
+        if self.lifetimes.outdated and children.keep_spare(now):  # or nobody tries for longer to import the modules
+            self.respawn_at = children.next_respawn(now)
         has_spare, is_patient = children.has_spare, bool(slots.leaving) and now < self._next_reload_at
-        looked_at = self.lifetimes.look(now, children.memory_bytes)
+        names, looked_at = slots.names(), self.lifetimes.look(now, children.memory_bytes)
         # An async one has its successor at once, and then there is no spare for any other until it has ended.
         for found in sorted(looked_at, key=lambda each: each.worker_id in slots.async_workers):
             slot = slots.workers.get(found.worker_id)
@@ -286,6 +286,8 @@ class ChildFrames:
                 slots.leave(found.worker_id, found.why)
                 has_spare = False
                 self._next_reload_at = now + RELOAD_PATIENCE_S
+        if slots.names() != names:
+            self._core.on_names_changed()
 
     def reload(self, now: float) -> None:
         """Have every worker replaced by one that imports the modules as they are now: each leaves once such a one is
@@ -294,7 +296,7 @@ class ChildFrames:
         if children is None:
             return
         renewed = children.renew_spare(now)
-        self.lifetimes.reload([each for each in children.worker_ids if each != renewed], now)
+        self.lifetimes.reload([each for each in children.worker_ids if each not in renewed], now)
         self.respawn_at = children.next_respawn(now)
         _logger.info("reloading the modules: %d workers are replaced, one after the other", self.lifetimes.outdated)
 

@@ -4,12 +4,14 @@ The core drains (``core/work/draining.py``): it takes nothing more, has another 
 back what still runs. Here is when that is over, what is said of it, and with what the process ends.
 
 A second signal ends the node at once. What it runs then is lost with it, as in a crash: the attempts count, and another
-node runs the tasks again.
+node runs the tasks again. Whoever closes the terminal of a node tells it once, though the shell sends SIGHUP then, and
+the system once more as that ends; so does `timeout`, which signals the node and then its whole group.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 from math import inf
 from typing import Final
 
@@ -17,9 +19,19 @@ from paceline.core.node import NodeCore
 from paceline.errors import TasksCutShort
 
 FINISH_S: Final = 2.0
-"""Once nothing runs here any more, or should not, so long is waited for the leader to know what became of it."""
+"""Once nothing runs here any more, or should not, so long is waited for the leader to know what became of it. Results
+on their way may be large: they have until the drain is over, while the leader is heard."""
 
 _logger = logging.getLogger("paceline.node")
+
+
+AGAIN_S: Final = 0.5
+"""A second signal that comes sooner belongs to the first."""
+
+
+def is_told_again(number: int, since_first_s: float) -> bool:
+    """Whether a signal tells a node to end at once that was told to end ``since_first_s`` ago."""
+    return number != signal.SIGHUP and since_first_s >= AGAIN_S
 
 
 def _counted(tasks: int) -> str:
@@ -50,7 +62,9 @@ class Drain:
         """Whether nothing is left to wait for."""
         if self._core.has_drained(now) or now >= self._ends_at:
             return True
-        if self._core.leader_link.slots.running_tasks:
+        link = self._core.leader_link
+        is_reporting = bool(link.slots.held.unrecorded) and now < link.heard_at + FINISH_S
+        if link.slots.running_tasks or is_reporting:
             self._idle_since = inf
         elif self._idle_since == inf:
             self._idle_since = now

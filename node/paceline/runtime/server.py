@@ -26,7 +26,7 @@ from paceline.runtime.children.lifetimes import LifetimeLimits
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.core_at_start import new_core, open_storage, recovered_core
-from paceline.runtime.drain import Drain
+from paceline.runtime.drain import Drain, is_told_again
 from paceline.runtime.greeting import Greeting, NodeInfo, announce
 from paceline.runtime.interfaces import interface_names
 from paceline.runtime.journal.data_directory import Storage
@@ -69,6 +69,7 @@ class Server:
         self._config = config
         self._start = start
         self._signals: list[int] = []  # that told this node to end: the first has it drain, the second ends it
+        self._told_at = 0.0  # when the first came
         self._drain: Drain | None = None
         self._is_to_reload = False
         self._has_terminal = has_terminal()
@@ -247,7 +248,10 @@ class Server:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP and not (self._has_terminal and not has_terminal()):
             self._is_to_reload = True
-        else:
+        elif not self._signals:
+            self._told_at = time.monotonic()
+            self._signals.append(number)
+        elif is_told_again(number, time.monotonic() - self._told_at):
             self._signals.append(number)
         self._transport.wake()
 

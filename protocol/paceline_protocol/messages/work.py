@@ -22,6 +22,10 @@ QUIET_LEVEL: Final = 13
 """The feature level of a node that can be told to take no tasks, and says why it takes none."""
 
 
+MAX_DRAIN_MS: Final = 10**11
+"""Longer drains nobody asks for: three years."""
+
+
 class Availability(IntEnum):
     """Whether a node takes tasks."""
 

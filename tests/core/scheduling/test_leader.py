@@ -28,7 +28,7 @@ from paceline_protocol.errors import LimitExceeded, ProtocolError, RemoteProtoco
 from paceline_protocol.messages.client import Cancel, CancelState, Refusal, Submit, Update, Wait
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.messages.work import Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked
+from paceline_protocol.messages.work import Availability, Beat, Dispatch, Enrol, NodeBeat, Revoke, Revoked
 
 TERM = 3
 
@@ -115,6 +115,7 @@ class Lead:
         dispatch_seq: int = 0,
         names: tuple[str, ...] = ("add",),
         runs_tasks: bool = True,
+        availability: Availability = Availability.SERVES,
     ) -> None:
         """The node's next account."""
         if node_id not in self.leader.nodes.by_id:
@@ -122,7 +123,7 @@ class Lead:
         version = self.versions[node_id] = self.versions.get(node_id, 0) + 1
         packed = encode_held((tid(number), attempt) for number, attempt in (held or {}).items())
         account = Enrol(TERM, version, dispatch_seq, 0, slots, names, packed, runs_tasks)
-        self.leader.nodes.on_enrol(node_id, account, self.now)
+        self.leader.nodes.on_enrol(node_id, account, self.now, availability=availability)
 
     def dispatched(self) -> dict[str, list[tuple[int, int]]]:
         """One round of dispatch: (task, attempt) by node."""

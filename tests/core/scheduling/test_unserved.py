@@ -17,6 +17,7 @@ from paceline.core.scheduling.recent_names import KEPT_S
 from paceline.core.scheduling.unserved import GRACE_S, NAMES_TOLD, Unserved
 from paceline_protocol.codec import encode_calls
 from paceline_protocol.messages.client import Refusal, Submit, WaitingRequest
+from paceline_protocol.messages.work import Availability
 from paceline_protocol.payload import pack_value
 
 
@@ -94,6 +95,38 @@ def test_a_name_is_not_unknown_while_the_node_that_ran_it_may_come_back() -> Non
     lead.pass_time(3.0 + KEPT_S, heard="b")
     lead.submit(session, 4, seq=4, name="old")
     assert lead.refusals() == {4: Refusal.UNKNOWN_TASK}
+
+
+@pytest.mark.parametrize("availability", [Availability.QUIET, Availability.DRAINS])
+def test_what_a_quiet_node_alone_runs_waits_for_it_however_long_and_whoever_leads(availability: Availability) -> None:
+    for lead in (Lead(), Lead(ran_lately=("a", "b"))):
+        session = lead.client()
+        lead.enrol("b")
+        lead.enrol("a", slots=0, names=("old",), availability=availability)
+        lead.pass_time(10 * KEPT_S, heard="ab")
+        lead.submit(session, 1, name="old")
+        lead.submit(session, 2, seq=2, name="older")
+        assert lead.refusals() == {2: Refusal.UNKNOWN_TASK}
+        lead.pass_time(lead.now + KEPT_S / 2, heard="b")
+        lead.submit(session, 3, seq=3, name="old")
+        assert lead.refusals() == {}, "it is gone, and may be restarted"
+        lead.pass_time(lead.now + 2 * KEPT_S, heard="b")
+        lead.submit(session, 4, seq=4, name="old")
+        assert lead.refusals() == {4: Refusal.UNKNOWN_TASK}
+
+
+def test_what_a_quiet_node_ran_is_unknown_a_while_after_it_has_no_worker_or_is_told_to_end() -> None:
+    for names, availability in (((), Availability.QUIET), (("old",), Availability.ENDS)):
+        lead = Lead()
+        session = lead.client()
+        lead.enrol("b")
+        lead.enrol("a", slots=0, names=("old",), availability=Availability.QUIET)
+        lead.enrol("a", slots=0, names=names, availability=availability)
+        lead.submit(session, 1, name="old")
+        assert lead.refusals() == {}
+        lead.pass_time(2 * KEPT_S, heard="ab")
+        lead.submit(session, 2, seq=2, name="old")
+        assert lead.refusals() == {2: Refusal.UNKNOWN_TASK}
 
 
 def test_a_name_is_unknown_once_its_node_is_back_without_it() -> None:

@@ -26,6 +26,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.records import AT_MOST_ONCE, MAY_RETRY, Assignment, Default, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    MAX_DRAIN_MS,
     QUIET_LEVEL,
     Availability,
     Beat,
@@ -179,6 +180,17 @@ def test_a_gap_in_the_dispatches_is_answered_by_an_account() -> None:
     assert (enrol.dispatch_seq, [task_id for task_id, _ in holds(enrol)]) == (FIRST + 2, [task(1)[0]])
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
     assert len(link.slots.queue) == 1, "what the account did not name is given to a node again, so it is not taken"
+
+
+def test_a_dispatch_of_what_no_worker_knows_any_more_is_answered_by_an_account_without_it() -> None:
+    """As one that was on its way while the modules were reloaded."""
+    link = enrolled(b"v", b"w")
+    link.slots.workers[b"v"].names = ("new",)
+    link.slots.leave(b"w", "its modules are old")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(0),)), 0.0)
+    enrol = the_enrol(link)
+    assert (enrol.dispatch_seq, enrol.names, holds(enrol)) == (FIRST + 1, ("new",), [])
+    assert link.assign(0.0) == []
 
 
 def test_a_lost_last_dispatch_is_found_out_by_the_next_beat() -> None:
@@ -809,6 +821,23 @@ def test_past_the_drain_what_runs_leaves_as_if_it_had_not_begun_once_its_worker_
     assert (draining.given_back, draining.lost, draining.lost_named) == (1, 1, [f"add {task(2)[0].hex()}"])
 
 
+@pytest.mark.parametrize("then", [Availability.SERVES, Availability.ENDS])
+def test_what_was_given_up_leaves_as_if_it_had_not_begun_though_the_node_is_told_otherwise_meanwhile(
+    then: Availability,
+) -> None:
+    link = enrolled(b"w")
+    link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
+    link.assign(0.0)
+    link.set_availability(Availability.DRAINS, 0.0, 5.0)
+    link.slots.give_up()
+    link.set_availability(then, 5.0, 30.0)
+    said(link)
+    link.worker_lost(b"w", "killed", 5.0)
+    messages = said(link)
+    assert not [each for each in messages if isinstance(each, NodeOutcomes)]
+    assert [holds(each) for each in messages if isinstance(each, Enrol)] == [[]]
+
+
 def test_a_node_has_drained_once_its_leader_has_all_and_knows_that_it_takes_nothing() -> None:
     link = enrolled(b"w")
     link.on_dispatch("l", Dispatch(1, FIRST + 1, (task(1),)), 0.0)
@@ -846,3 +875,12 @@ def test_an_operator_may_change_it_until_the_process_is_to_end() -> None:
     said(link)
     link.on_set_availability("l", SetAvailability(1, Availability.SERVES, 0), 1.0)
     assert (said(link), link.slots.draining.availability) == ([], Availability.ENDS)
+
+
+@pytest.mark.parametrize("wanted", [(Availability.ENDS, 0), (Availability.DRAINS, MAX_DRAIN_MS + 1)])
+def test_what_no_leader_wants_of_a_node_changes_nothing(wanted: tuple[Availability, int]) -> None:
+    """A drain that lasts for longer than a message can say would end the node as it says so."""
+    link = enrolled(b"w")
+    with pytest.raises(PeerViolation):
+        link.on_set_availability("l", SetAvailability(1, *wanted), 0.0)
+    assert (said(link), link.slots.draining.availability) == ([], Availability.SERVES)

@@ -614,5 +614,40 @@ def test_a_worker_is_given_nothing_that_it_can_not_run_while_another_can() -> No
     slots = slots_of(b"v")
     slots.worker_ready(b"w", ("add", "new"))
     slots.take([assignment(1, name="new"), assignment(2), assignment(3)], 0.0)
-    assert given(slots) == {b"w": [1]}
-    assert given(slots) == {b"v": [2]}
+    assert given(slots) == {b"v": [2], b"w": [1]}
+
+
+def test_what_one_worker_can_not_run_keeps_no_other_from_a_worker_that_is_free() -> None:
+    slots = slots_of(b"v")
+    slots.take([assignment(1)], 0.0)
+    assert given(slots) == {b"v": [1]}, "which lasts"
+    slots.worker_ready(b"w", ("new",))
+    slots.take([assignment(2), assignment(3, name="new"), assignment(4), assignment(5, name="new")], 0.0)
+    assert given(slots) == {b"w": [3]}
+    slots.done(b"w", (outcome(3),), 1.0)
+    assert given(slots)[b"w"] == [5]
+    assert [task[0][-1] for task in slots.queue] == [2, 4], "in their order"
+
+
+def test_what_only_a_worker_that_leaves_could_run_is_given_back_and_taken_no_more() -> None:
+    """However long that worker still runs what it has."""
+    slots = slots_of(b"v")
+    slots.durations.observe("add", 10)
+    slots.take([assignment(1), assignment(2)], 0.0)
+    assert given(slots) == {b"v": [1, 2]}
+    slots.worker_ready(b"w", ("new",))
+    slots.take([assignment(3), assignment(4)], 0.0)
+    slots.leave(b"v", "its modules are old")
+    assert slots.names() == ("new",)
+    assert [task_id[-1] for task_id in slots.given_back] == [3, 4]
+    assert held(slots) == {1: 1, 2: 1}
+    slots.given_back.clear()
+    slots.take([assignment(5), assignment(6, name="new")], 0.0)
+    assert slots.has_dropped
+    assert given(slots) == {b"w": [6]}
+    assert slots.worker_lost(b"v", begun=1) == [(assignment(1)[0], 1)]
+    assert [task_id[-1] for task_id in slots.given_back] == [2], "which it had not begun, and nobody else can run"
+    assert held(slots) == {1: 1, 6: 1}
+    slots.worker_ready(b"x", ("add", "new"))
+    slots.take([assignment(7)], 0.0)
+    assert given(slots) == {b"x": [7]}, "as there is a worker for it again"

@@ -224,8 +224,7 @@ class NodeCore:
         self._pacing.after(TASK, now)
 
     def on_names_changed(self) -> None:
-        """The last worker that could run some name has left. What waits here may be of that name."""
-        self.leader_link.slots.let_queue_go()
+        """The last worker that could run some name leaves, or one serves that can run another."""
         self.leader_link.account_changed()
         self._pacing.after(AT_ONCE, -inf)
 

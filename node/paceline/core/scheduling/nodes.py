@@ -36,6 +36,7 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
 from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    MAX_DRAIN_MS,
     Availability,
     Beat,
     Dispatch,
@@ -195,6 +196,8 @@ class Nodes:
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
+        if left_ms > MAX_DRAIN_MS:
+            raise PeerViolation(f"{left_ms} ms that are left of a drain")
         if enrol.slots > MAX_SLOTS or len(enrol.names) > MAX_TASK_NAMES:
             raise PeerViolation(f"{enrol.slots} slots, and {len(enrol.names)} names of tasks")
         if async_slots > MAX_ASYNC_SLOTS or not set(async_names) <= set(enrol.names):
@@ -220,6 +223,8 @@ class Nodes:
         state.outcome_seq = max(state.outcome_seq, enrol.outcome_seq)
         if enrol.slots or not enrol.runs_tasks:
             self._recent_names.told(node_id)
+        elif enrol.names and state.availability in (Availability.QUIET, Availability.DRAINS):
+            self._recent_names.is_quiet(node_id, enrol.names)
         else:
             self._names_left(node_id, now)
         self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names)
@@ -455,6 +460,7 @@ class Nodes:
 
     def _names_left(self, node_id: str, now: float) -> None:
         """Before the ledger says so: a node has no worker any more, or is gone."""
+        self._recent_names.is_quiet_no_more(node_id, now)
         ledger = self._tasks.ledgers.get(node_id)
         if ledger is not None and ledger.slots:
             self._recent_names.left(node_id, ledger.announced, now)

@@ -1,5 +1,6 @@
 """The names of tasks that a node ran until lately, and may run again in a moment: while its last worker is replaced, or
-the node itself is restarted. Calls of these names wait, and are no calls of a task that nobody has.
+the node itself is restarted; or as somebody has it be quiet or drain. Calls of these names wait, and are no calls of a
+task that nobody has.
 
 What a node ran that went before this leader came, only the leader before knew. So until each node that may have run
 tasks then runs some again, or says that it never will, or KEPT_S have passed, any name may be one of these. Another
@@ -9,6 +10,7 @@ account without workers says nothing of what the node ran, or is about to.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 KEPT_S: Final = 60.0
@@ -29,6 +31,17 @@ class RecentNames:
         for other in [other for other, (since, _) in self._left.items() if since + KEPT_S < now]:
             del self._left[other]
         self._left[node_id] = now, names
+
+    def is_quiet(self, node_id: str, names: Iterable[str]) -> None:
+        """A node takes no tasks for as long as somebody wants it to: it knows these names meanwhile."""
+        self._awaited.discard(node_id)
+        self._left[node_id] = inf, frozenset(names)
+
+    def is_quiet_no_more(self, node_id: str, now: float) -> None:
+        """A node that was quiet has no worker any more, or is gone."""
+        since, names = self._left.get(node_id, (now, frozenset()))
+        if since == inf:
+            self._left[node_id] = now, names
 
     def told(self, node_id: str) -> None:
         """A node runs tasks again, so that its account has the names, or it runs none and never will."""

@@ -70,9 +70,10 @@ class Draining:
         if len(self._once) > ONCE_KEPT + 2 * held_tasks:
             self._once = {each for each in self._once if each in held}
 
-    def takes_back(self, task_id: bytes, name: str) -> bool:
-        """Whether an attempt that was lost with its worker is given back to the leader in place of that."""
-        if not self.is_over:
+    def takes_back(self, task_id: bytes, name: str, is_given_up: bool) -> bool:
+        """Whether an attempt that was lost with its worker is given back to the leader in place of that.
+        ``is_given_up``: the worker was killed at the end of a drain, whatever the node was told since."""
+        if not (self.is_over or is_given_up):
             return False
         if task_id not in self._once:
             self.given_back += 1

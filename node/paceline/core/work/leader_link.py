@@ -34,7 +34,9 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    MAX_DRAIN_MS,
     QUIET_LEVEL,
+    Availability,
     Beat,
     Dispatch,
     Enrol,
@@ -306,7 +308,9 @@ class LeaderLink:
             self.account_changed()
 
     def on_set_availability(self, sender: str, wanted: SetAvailability, now: float) -> None:
-        """An operator has asked the leader for it."""
+        """An operator has asked the leader for it, who can end no process."""
+        if wanted.drain_ms > MAX_DRAIN_MS or wanted.availability == Availability.ENDS:
+            raise PeerViolation(f"availability {wanted.availability}, and a drain of {wanted.drain_ms} ms")
         if self._follow(sender, wanted.term, now):
             self.set_availability(wanted.availability, now, wanted.drain_ms / 1_000)
 

@@ -86,6 +86,9 @@ ASYNC_START_S: Final = 10.0
 ASYNC_WORKERS: Final = 1
 """How many workers of a node run many tasks at once. Each is one more process beside the others."""
 
+GONE_NAMES: Final = 4 * MAX_TASK_NAMES
+"""Names that this node does not run any more: beyond so many they are forgotten, and what comes under one fails."""
+
 DEAD_WORKERS: Final = 64
 """How many dead workers are remembered: a worker's last frame may be read after its death is noticed."""
 
@@ -132,7 +135,10 @@ class Slots:
         self.limits = TimeLimits()
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
+        self._given_up: set[bytes] = set()  # of those the ones that have not ended
         self._is_mixed = False  # not every worker can run the same names, as while their modules are reloaded
+        self._known: tuple[str, ...] = ()  # the names that this node runs
+        self._gone_names: set[str] = set()  # that it ran before, until its modules were reloaded
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
         self._defaults: dict[str, Default] = {}  # of names that workers can run, as the one that was ready last has it
@@ -172,8 +178,23 @@ class Slots:
         return bool(self._async_names)
 
     def _compare_names(self) -> None:
-        """Workers have come or gone."""
+        """Workers have come or gone, or leave. What waits here and nobody here can run any more is ``given_back``."""
         self._is_mixed = len({slot.names for slot in self.workers.values()}) > 1
+        known = self.names()
+        if known == self._known or not self.workers:
+            return
+        gone = self._gone_names
+        gone.update(self._known)
+        gone.difference_update(known)
+        self._known = known
+        if len(gone) > GONE_NAMES:
+            gone.clear()
+        leaving = [each[0] for each in (*self.queue, *self.async_queue) if each[2] in gone]
+        if leaving:
+            self.queue = deque(each for each in self.queue if each[2] not in gone)
+            self.async_queue = deque(each for each in self.async_queue if each[2] not in gone)
+            self.held.let_go(set(leaving))
+            self.given_back += leaving
 
     def worker_lost(
         self,
@@ -198,6 +219,8 @@ class Slots:
         """
         self._dead.append(worker_id)
         self.leaving.pop(worker_id, None)
+        is_given_up = worker_id in self._given_up
+        self._given_up.discard(worker_id)
         slot = self.workers.pop(worker_id, None)
         if slot is None:
             return []
@@ -209,7 +232,7 @@ class Slots:
         cause = slot.cause_of_end(blamed) if killed_for is None else killed_for[0]
         for task_id, running in begun_tasks:
             end = _end_with_worker(task_id, running[0], killed_for, slot, now)
-            if end is None and self.draining.takes_back(task_id, running[2]):
+            if end is None and self.draining.takes_back(task_id, running[2], is_given_up):
                 self.held.let_go({task_id})
             elif end is None and cause and task_id != cause and _is_spared(running):
                 spared.append(running)
@@ -233,11 +256,13 @@ class Slots:
         queue.clear()
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
-        """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves."""
+        """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves, and so
+        does what no worker can run any more."""
         waiting = [assignment for each in given if (assignment := each[3]) is not None]
-        if slot.asked_back:
-            held, asked = self.held.attempts, slot.asked_back
-            leaving = dict.fromkeys(each[0] for each in waiting if each[0] in asked and held.get(each[0]) == each[1])
+        if slot.asked_back or self._gone_names:
+            held, asked, gone = self.held.attempts, slot.asked_back, self._gone_names
+            back = [each for each in waiting if each[0] in asked or each[2] in gone]
+            leaving = dict.fromkeys(each[0] for each in back if held.get(each[0]) == each[1])
             self.given_back += leaving
             self.held.let_go(set(leaving))
             waiting = [each for each in waiting if each[0] not in leaving]
@@ -249,6 +274,7 @@ class Slots:
         if slot is not None and not (slot.is_leaving or slot.is_ending):
             slot.is_leaving = True
             self.leaving[worker_id] = why
+            self._compare_names()
 
     def left(self) -> list[bytes]:
         """The workers that leave and have nothing to do any more: others are to serve in their places."""
@@ -385,8 +411,11 @@ class Slots:
                 self.async_queue = deque(each for each in self.async_queue if each[2] in self._async_names)
 
     def names(self) -> tuple[str, ...]:
-        """The names of the tasks that this node's workers can run."""
-        return tuple(sorted(self._names_without(b"")))
+        """The names of the tasks that this node's workers can run; of those that leave, and so get nothing more, only
+        while there are no others."""
+        workers = self.workers.values()
+        getting = [slot.names for slot in workers if not slot.is_leaving] or [slot.names for slot in workers]
+        return tuple(sorted({name for names in set(getting) for name in names}))
 
     def too_many_names(self, names: tuple[str, ...], leaving: bytes = b"") -> str:
         """Why a worker that can run these may not join the others, which may have imported their modules earlier;
@@ -440,10 +469,12 @@ class Slots:
             if slot.running_tasks and not slot.is_ending:
                 slot.is_ending = True
                 self.to_give_up.append(slot.worker_id)
+                self._given_up.add(slot.worker_id)
 
     def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
         """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and a task
-        for which there is no worker. What is not logged may also come back as new, its attempts counted from one.
+        for which there is no worker, or none any more. What is not logged may also come back as new, its attempts
+        counted from one.
 
         Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
         task if it received the outcome before it (again) accepted the task.
@@ -455,6 +486,8 @@ class Slots:
             task_id, attempt = assignment[0], assignment[1]
             if held.get(task_id, 0) >= attempt:
                 copies[task_id] = held[task_id]
+            elif self._gone_names and assignment[2] in self._gone_names:
+                self.has_dropped = True  # it was on its way as the last worker left that could run it
             elif self._async_names and self._runs_beside_others(assignment):
                 if takes_tasks and (self.async_workers or self._awaits_async_workers(now)):
                     held[task_id] = attempt
@@ -553,16 +586,19 @@ class Slots:
         return any(name in slot.names for slot in self.workers.values())
 
     def _batch_for(self, slot: WorkerSlot, now: float) -> tuple[Assignment, ...]:
-        """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US."""
+        """Take the next tasks for one worker: any one task if it is idle, and short ones up to BATCH_TIME_US. What it
+        can't run keeps its place."""
         queue, running = self.queue, slot.running
         batch: list[Assignment] = []
+        passed: list[Assignment] = []
         batch_us = batch_bytes = 0
         room = slot.max_tasks - slot.given
         while queue and len(batch) < room:
             assignment = queue[0]
             task_id, attempt, name = assignment[0], assignment[1], assignment[2]
             if self._is_mixed and name not in slot.names:
-                break  # another worker can
+                passed.append(queue.popleft())  # another worker can
+                continue
             options = assignment[ASSIGNMENT_OPTIONS]
             may_be_killed = options is not None and may_end_worker(options)
             if options is not None and may_be_killed and is_past_deadline(options, now):
@@ -581,6 +617,7 @@ class Slots:
             batch.append(assignment)
             if may_be_killed:
                 self.limits.begins(slot.worker_id, assignment, now)
+        queue.extendleft(reversed(passed))
         slot.cost_us += batch_us
         if len(batch) == room:
             self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")

@@ -89,8 +89,8 @@ class WorkerChildren:
         """A worker may be ended soon: have one ready that stands in. True if one is to be started for that."""
         return self._workers.keep_spare(now)
 
-    def renew_spare(self, now: float) -> bytes:
-        """Have a spare that has imported the modules as they are now. Returns the one that is ended for it, if any."""
+    def renew_spare(self, now: float) -> frozenset[bytes]:
+        """Have a spare that has imported the modules as they are now. Returns the workers that are ended for it."""
         return self._workers.renew_spare(now)
 
     @property

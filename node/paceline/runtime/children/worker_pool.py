@@ -76,7 +76,7 @@ class WorkerPool(ChildPool):
         self._always_spare = always_spare
         self._ended_unready: int | None = 0  # workers that did, until the first is ready; then None
         self._last_begun = (b"", 0)  # of the worker that was reaped last
-        self._renewed: set[bytes] = set()  # spares that were ended because they have old modules
+        self._renewed: set[bytes] = set()  # that were ended as they may have old modules, and got no tasks
         self._last_blamed = 0
         self._retired = b""  # the spare that was ended because nothing needs it any more
 
@@ -98,8 +98,8 @@ class WorkerPool(ChildPool):
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker has imported its modules. True if it is to get tasks, False if it is the spare."""
-        if worker_id not in self.workers:
-            return False  # it has ended, and this was read late
+        if worker_id not in self.workers or worker_id in self._renewed:
+            return False  # it has ended, or is being ended, and this was read late
         self._ready.add(worker_id)
         self._ended_unready = None
         if worker_id not in self._serving and len(self._serving) >= self._size:
@@ -168,7 +168,7 @@ class WorkerPool(ChildPool):
             self._last_begun = (worker_id, child.begun_tasks.begun)
             self._last_blamed = child.begun_tasks.runs
         self._serving.discard(worker_id)
-        if self._ended_unready is not None:
+        if self._ended_unready is not None and worker_id not in self._renewed:
             self._ended_unready += 1
         if worker_id != self._retired:
             if worker_id in self._renewed:
@@ -240,17 +240,25 @@ class WorkerPool(ChildPool):
         soonest = min(dues) if due is None else min(due, *dues)
         return None if soonest == inf else soonest
 
-    def renew_spare(self, now: float) -> bytes:
-        """Have a spare that has imported the modules as they are now. Returns the one that is ended for that, if any is
-        ready."""
-        self.keep_spare(now)
-        if self._spare is None:
-            return b""
-        renewed, self._spare = self._spare[0], None
-        self._renewed.add(renewed)
-        self._explained.add(renewed)
-        self.kill(renewed)
-        return renewed
+    def renew_spare(self, now: float) -> frozenset[bytes]:
+        """Have a spare that has imported the modules as they are now, without a pause though some could not be imported
+        before. Returns those that are ended for that: the spare, and whoever still imports modules, which may be for
+        good if one hangs."""
+        if self._size:
+            self.keep_spare(now)
+        ended = self.workers.keys() - self._ready - self._renewed
+        if self._spare is not None:
+            ended.add(self._spare[0])
+            self._spare = None
+        self._renewed |= ended
+        self._explained |= ended
+        for worker_id in ended:
+            self.kill(worker_id)
+        for slot in self._slots:
+            if slot.child is None:
+                self._due(slot, now)
+                slot.failures, slot.due = 0, now
+        return frozenset(ended)
 
     def _retire_spare(self, now: float) -> None:
         """No worker has ended with a task for so long that none is expected to: end the spare, and give up its slot."""
@@ -269,4 +277,4 @@ class WorkerPool(ChildPool):
         was_ready, is_explained = child.id in self._ready, child.id in self._explained
         self._ready.discard(child.id)
         self._explained.discard(child.id)
-        return not was_ready or (not is_explained and super()._could_not_live(child, now))
+        return not is_explained and (not was_ready or super()._could_not_live(child, now))
