@@ -284,7 +284,9 @@ class NodeCore:
         link, leader_id = self.leader_link, self.leader_id(now)
         if not self.identity.cluster_id:
             return True
-        is_told = leader_id != "" and link.leader == leader_id and link.term >= self.role.term()
+        # A node that replicates nothing hears of later leaders by their Beats alone.
+        is_latest = link.leader == leader_id or link.term > self.consensus.term
+        is_told = link.leader != "" and is_latest and link.term >= self.role.term()
         return is_told and link.has_drained and not self.role.is_to_give_way(now)
 
     # --- time ---------------------------------------------------------------------------------------------------
