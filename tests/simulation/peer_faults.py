@@ -194,8 +194,8 @@ def take_old_accounts(true: Method) -> Method:
 
 
 def give_back_whatever_is_missing(true: Method) -> Method:
-    def on_enrol(self: Nodes, node_id: str, enrol: Any, *args: Any) -> None:
-        true(self, node_id, enrol._replace(dispatch_seq=2**62), *args)
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, *args: Any, **more: Any) -> None:
+        true(self, node_id, enrol._replace(dispatch_seq=2**62), *args, **more)
 
     return on_enrol
 
