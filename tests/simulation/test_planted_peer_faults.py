@@ -1013,7 +1013,7 @@ FAULTS = [
         "give_up",
         drain_faults.give_back_before_the_worker_is_gone,
         finding="no node or worker was lost",
-        seed=6,
+        seed=9,
     ),
     Fault(
         "a drain ends before its leader knows",
