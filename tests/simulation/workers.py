@@ -70,7 +70,7 @@ class SimulatedWorker:
     is_cut: bool = False  # it was killed as the drain of its node was over
     room: int = 0  # of one that runs many at once: it has begun all that is in the queue
     blamed: int = 0  # likewise: which of those that it was given has ended it, as far as it can tell
-    over: set[bytes] = field(default_factory=set)  # likewise: what it was told to stop for its limit
+    over: set[tuple[bytes, int]] = field(default_factory=set)  # likewise: attempts that it was told to stop for a limit
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
 
@@ -123,8 +123,8 @@ class SimulatedWorker:
         oracle, slot = node.world.oracle, node.core.leader_link.slots.async_workers[self.worker_id]
         for task_id in ids:
             attempt = slot.running[task_id][0]
-            if task_id in slot.over and task_id not in self.over:
-                self.over.add(task_id)
+            if task_id in slot.over and (task_id, attempt) not in self.over:
+                self.over.add((task_id, attempt))
                 node.world.events["async task cancelled for its limit"] += 1
                 oracle.hear(Overran(node.world.now, task_id, attempt, ASYNC_GRACE_S))
             else:
@@ -197,7 +197,7 @@ class SimulatedWorker:
                 blamed = max(n for n, each in enumerate(self.given, 1) if each == (given.task_id, given.attempt))
                 continue
             task_id, attempt, end, payload, _duration_us = given.outcome
-            if end != TaskEnd.CANCELLED or task_id not in self.over:  # else its node says how it ended
+            if end != TaskEnd.CANCELLED or (task_id, attempt) not in self.over:  # else its node says how it ended
                 world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
             done.append(given.outcome)
         if done:
@@ -207,9 +207,15 @@ class SimulatedWorker:
             world.events["async task beside the one that killed its worker"] += len(self.queue)
             self.blamed = blamed if world.rng.random() < 0.5 else 0
             if self.blamed:
-                for given in self.queue:
-                    world.oracle.hear(KilledBeside(now, given.task_id))
+                for task_id in sorted(self.has_for(node) - {self.given[blamed - 1][0]}):
+                    world.oracle.hear(KilledBeside(now, task_id))
             node.lose_worker(self)
+
+    def has_for(self, node: SimulatedNode) -> set[bytes]:
+        """The tasks that its node may take to run here: what it has answered may be read behind its end."""
+        has = {given.task_id for given in self.queue} | {assignment[0] for assignment in self.unread}
+        slot = None if node.core is None else node.core.leader_link.slots.async_workers.get(self.worker_id)
+        return has if slot is None else has.union(slot.running)
 
     def _stop(self, now: float, ids: tuple[bytes, ...]) -> None:
         """It is to stop those of these that it runs."""
@@ -348,14 +354,14 @@ class SimulatedChildren:
         if task is not None:
             has = {given.task_id for given in worker.queue} | {assignment[0] for assignment in worker.unread}
             if worker.room:
-                for task_id in sorted(has - {task.task_id}):
+                for task_id in sorted(worker.has_for(self._node) - {task.task_id}):
                     self._node.world.events["async task whose worker is killed for another"] += 1
                     self._node.world.oracle.hear(KilledBeside(self._node.world.now, task_id))
             elif has - {task.task_id}:
                 raise InvariantBroken(f"worker {worker_id.hex()} is killed for one task, and has another")
             is_for_limit = task.stop_by > task.limit_at
             if worker.room and is_for_limit:  # that was said when it was cancelled
-                if task.task_id not in worker.over:
+                if (task.task_id, task.attempt) not in worker.over:
                     raise InvariantBroken(f"worker {worker_id.hex()} is killed for what was not cancelled before")
             elif has or not self._node.world.clocks_tell_time:  # then what it has answered may come behind its end
                 kind = Overran if is_for_limit else Overstayed
