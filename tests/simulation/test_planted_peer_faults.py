@@ -539,7 +539,13 @@ FAULTS = [
         broken.take_cleaning_up_for_done,
         f"{SLOTS}_a_worker_that_cleans_up_behind_a_task_gives_back_what_it_has_and_gets_nothing_until_it_has_answered",
     ),
-    Fault("offers workers that clean up", Slots, "serving", broken.count_all_workers, finding="could run it", seed=4),
+    Fault(
+        "offers workers that clean up",
+        Slots,
+        "serving",
+        broken.count_all_workers,
+        f"{LINK}_a_worker_that_cleans_up_for_long_is_no_slot_of_its_node_meanwhile",
+    ),
     Fault(
         "gives more to a node that is stuck",
         NodeLedger,
