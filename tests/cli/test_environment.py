@@ -132,6 +132,7 @@ def test_a_node_can_be_told_all_by_the_environment(
             queue_limit_tasks=99,
             queue_limit_bytes=7 << 20,
             metrics="off",
+            log_format="json",
         )
     ]
     assert logging.getLogger("paceline").level == logging.INFO

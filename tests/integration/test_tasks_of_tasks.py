@@ -20,7 +20,7 @@ def test_a_task_gets_the_result_of_a_task_that_it_submits(secure: bool, monkeypa
 
 @pytest.mark.parametrize("task", ["square_held_up", "square_awaited"])
 def test_parents_that_hold_every_worker_say_so(task: str) -> None:
-    with Cluster.local(TASKS, workers=2) as cluster, cluster.client() as client:
+    with Cluster.local(TASKS, workers=2, async_slots=1) as cluster, cluster.client() as client:
         log = cluster.nodes[0]._log_path
         wait_until(lambda: client.status()["nodes"][0]["slots"] == 2, "both workers are ready")
         parents = [client.submit(f"sample_tasks.{task}", number) for number in (7, 8)]
@@ -29,6 +29,12 @@ def test_parents_that_hold_every_worker_say_so(task: str) -> None:
         assert "for task sample_tasks.square (" in said
         assert "Run fewer such tasks at a time than there are workers" in said
         assert not any(parent.done() for parent in parents)
+
+
+def test_parents_that_await_hold_no_worker_that_their_children_need() -> None:
+    with Cluster.local(TASKS, workers=1) as cluster, cluster.client() as client:
+        parents = [client.submit("sample_tasks.square_awaited", number) for number in range(20)]
+        assert [parent.result(DEADLINE_S) for parent in parents] == [number * number for number in range(20)]
 
 
 def test_a_worker_of_a_node_that_does_not_lead_reaches_the_leader() -> None:
