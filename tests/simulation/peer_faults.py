@@ -184,11 +184,11 @@ def do_not_log_starts(true: Method) -> Method:
 
 
 def take_old_accounts(true: Method) -> Method:
-    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float, *args: Any) -> None:
+    def on_enrol(self: Nodes, node_id: str, enrol: Any, now: float, *args: Any, **more: Any) -> None:
         state = self.by_id.get(node_id)
         if state is not None and state.account >> INCARNATION_SHIFT == enrol.version >> INCARNATION_SHIFT:
             state.account = min(state.account, enrol.version - 1)
-        true(self, node_id, enrol, now, *args)
+        true(self, node_id, enrol, now, *args, **more)
 
     return on_enrol
 
