@@ -39,33 +39,41 @@ Cursor: TypeAlias = tuple[int, int, int]
 """(LiveState, number of the part, how far in it). All three are 0 at the beginning."""
 
 
+class Names:
+    """Those that a pattern matches. Each is compared once, however many tasks have it."""
+
+    __slots__ = ("_known", "_pattern")
+
+    def __init__(self, pattern: NamePattern) -> None:
+        self._pattern = pattern
+        self._known: dict[str, bool] = {}
+
+    def match(self, name: str) -> bool:
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = self._pattern.matches(name)
+        return known
+
+
 class Page:
     """One page: what is meant, and what was found. ``left``: how much more may be looked at."""
 
-    __slots__ = ("_matches", "_pattern", "_until", "ids", "left")
+    __slots__ = ("_until", "ids", "left", "names")
 
     def __init__(self, pattern: NamePattern, until: int) -> None:
         self.ids: list[bytes] = []
         self.left = PAGE_TASKS
-        self._pattern = pattern
+        self.names = Names(pattern)
         self._until = until
-        self._matches: dict[str, bool] = {}
 
     @property
     def is_full(self) -> bool:
         return self.left <= 0 or len(self.ids) >= PAGE_IDS
 
-    def matches(self, name: str) -> bool:
-        """Whether the pattern does."""
-        known = self._matches.get(name)
-        if known is None:
-            known = self._matches[name] = self._pattern.matches(name)
-        return known
-
     def look(self, task: Task, state: int) -> bool:
         """Look at a task. True: it is meant, and it is in this state."""
         self.left -= 1
-        if task.first_age >= self._until or state_of(task) != state or not self.matches(task.name):
+        if task.first_age >= self._until or state_of(task) != state or not self.names.match(task.name):
             return False
         self.ids.append(task.id)
         return True
@@ -94,7 +102,7 @@ def _look_at_delayed(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[
         if page.is_full:
             return part, at
         page.left -= 1
-        if page.matches(name):
+        if page.names.match(name):
             for task in tasks.delayed_tasks(name, at):
                 if page.is_full:
                     return part, at

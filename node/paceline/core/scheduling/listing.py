@@ -19,7 +19,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
-from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, state_of
+from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, Names, state_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.messages.live import LiveState
@@ -39,7 +39,7 @@ _age: Final = attrgetter("age")
 class Listing:
     """One page: what is meant, and what was found. ``left``: how many tasks may still be looked at."""
 
-    __slots__ = ("_limit", "_matches", "_pattern", "left", "name", "node", "tasks")
+    __slots__ = ("_limit", "left", "name", "names", "node", "tasks")
 
     def __init__(self, name: str, node: str, limit: int) -> None:
         """``name``: with * for any number of characters. ``node``: "" for all."""
@@ -48,24 +48,16 @@ class Listing:
         self.name = "" if "*" in name else name  # the only one, if it is one
         self.node = node
         self._limit = min(limit, ROWS_LIMIT)
-        self._pattern = NamePattern(name)
-        self._matches: dict[str, bool] = {}
+        self.names = Names(NamePattern(name))
 
     @property
     def is_full(self) -> bool:
         return self.left <= 0 or len(self.tasks) >= self._limit
 
-    def matches(self, name: str) -> bool:
-        """Whether the pattern does."""
-        known = self._matches.get(name)
-        if known is None:
-            known = self._matches[name] = self._pattern.matches(name)
-        return known
-
     def look(self, task: Task, state: int) -> None:
         """Look at a task, and list it if it is meant."""
         self.left -= 1
-        if state_of(task) == state and self.matches(task.name):
+        if state_of(task) == state and self.names.match(task.name):
             self.tasks.append(task)
 
 
@@ -141,7 +133,7 @@ def _list_delayed(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
         if listing.is_full:
             return part, at
         listing.left -= 1
-        if listing.matches(name):
+        if listing.names.match(name):
             for task in tasks.delayed_tasks(name, at):
                 if listing.is_full:
                     return part, at
