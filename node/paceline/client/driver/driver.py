@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from paceline.client.driver.background import Background
 from paceline.client.driver.connections import Connections
@@ -59,6 +59,7 @@ TOGETHER_CALLS: Final = 64
 ID_PREFIX_BYTES: Final = 10
 _SERIAL_BYTES: Final = 16 - ID_PREFIX_BYTES
 
+ReplyT = TypeVar("ReplyT", bound=Reply)
 PackedCall = tuple[str, int, bytes, Options | None]
 """(name, priority, args, options): a Call without its id."""
 LEADER_FIRST_S: Final = 1.0
@@ -352,75 +353,58 @@ class Driver:
 
     def admin(self, op: int, argument: str, timeout_s: float) -> tuple[bool, str] | None:
         """(done, detail) of a change of the cluster. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.admin(op, argument, now), timeout_s)
-        return (reply.done, reply.detail) if isinstance(reply, AdminReply) else None
+        reply = self._answer(AdminReply, lambda now: self.session.admin(op, argument, now), timeout_s)
+        return None if reply is None else (reply.done, reply.detail)
 
     def where_is(self, task_id: bytes, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.where_is(task_id, now), timeout_s)
-        return reply.body if isinstance(reply, TaskReply) else None
+        reply = self._answer(TaskReply, lambda now: self.session.where_is(task_id, now), timeout_s)
+        return None if reply is None else reply.body
 
     def progress(self, task_id: bytes, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.progress(task_id, now), timeout_s)
-        return reply.body if isinstance(reply, ProgressReply) else None
+        reply = self._answer(ProgressReply, lambda now: self.session.progress(task_id, now), timeout_s)
+        return None if reply is None else reply.body
 
     def output_of(self, task_id: bytes, timeout_s: float) -> OutputReply | None:
         """The answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.output_of(task_id, now), timeout_s)
-        return reply if isinstance(reply, OutputReply) else None
+        return self._answer(OutputReply, lambda now: self.session.output_of(task_id, now), timeout_s)
 
     def waiting(self, name: str, skip: int, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.waiting(name, skip, now), timeout_s)
-        return reply.body if isinstance(reply, WaitingReply) else None
+        reply = self._answer(WaitingReply, lambda now: self.session.waiting(name, skip, now), timeout_s)
+        return None if reply is None else reply.body
 
     def dead_tasks(self, name: str, error: str, skip: int, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.dead_tasks(name, error, skip, now), timeout_s)
-        return reply.body if isinstance(reply, DeadTasksReply) else None
+        reply = self._answer(DeadTasksReply, lambda now: self.session.dead_tasks(name, error, skip, now), timeout_s)
+        return None if reply is None else reply.body
 
     def dead_task(self, task_id: bytes, timeout_s: float) -> DeadTaskReply | None:
         """The answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.dead_task(task_id, now), timeout_s)
-        return reply if isinstance(reply, DeadTaskReply) else None
+        return self._answer(DeadTaskReply, lambda now: self.session.dead_task(task_id, now), timeout_s)
 
     def requeue(self, ids: tuple[bytes, ...], args: bytes, timeout_s: float) -> DeadChanges | None:
         """What became of each. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.requeue(ids, args, now), timeout_s)
-        return reply if isinstance(reply, DeadChanges) else None
+        return self._answer(DeadChanges, lambda now: self.session.requeue(ids, args, now), timeout_s)
 
     def discard(self, ids: tuple[bytes, ...], timeout_s: float) -> DeadChanges | None:
         """What became of each. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.discard(ids, now), timeout_s)
-        return reply if isinstance(reply, DeadChanges) else None
+        return self._answer(DeadChanges, lambda now: self.session.discard(ids, now), timeout_s)
 
     def find(self, page: PageRequest, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.find(page, now), timeout_s)
-        return reply.body if isinstance(reply, FindReply) else None
+        reply = self._answer(FindReply, lambda now: self.session.find(page, now), timeout_s)
+        return None if reply is None else reply.body
 
     def live_tasks(self, page: ListRequest, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.live_tasks(page, now), timeout_s)
-        return reply.body if isinstance(reply, TasksReply) else None
+        reply = self._answer(TasksReply, lambda now: self.session.live_tasks(page, now), timeout_s)
+        return None if reply is None else reply.body
 
     def run_now(self, ids: tuple[bytes, ...], timeout_s: float) -> RunNowReply | None:
         """What became of each. None: no answer in time."""
-        session = self.session
-        reply = self._answer(lambda now: session.run_now(ids, now), timeout_s)
-        return reply if isinstance(reply, RunNowReply) else None
+        return self._answer(RunNowReply, lambda now: self.session.run_now(ids, now), timeout_s)
 
     def cancel_tasks(self, ids: tuple[bytes, ...], timeout_s: float) -> dict[bytes, int] | None:
         """What became of each (CancelState), whoever submitted them. None: no answer in time."""
@@ -437,9 +421,9 @@ class Driver:
         finally:
             self._leave(number)
 
-    def _answer(self, request: Callable[[float], int], timeout_s: float) -> Reply | None:
-        """The answer to a request, or None after the timeout. ``request(now)`` makes it, and returns its number. Raises
-        why the search for a leader was given up, if that happened meanwhile."""
+    def _answer(self, kind: type[ReplyT], request: Callable[[float], int], timeout_s: float) -> ReplyT | None:
+        """The answer to a request, which is of this kind, or None after the timeout. ``request(now)`` makes it, and
+        returns its number. Raises why the search for a leader was given up, if that happened meanwhile."""
         number = self._send(request)
         requests = self.session.requests
         try:
@@ -447,7 +431,7 @@ class Driver:
             reply = requests.replies.get(number)
             if reply is None:
                 self._check_failure(number)
-            return reply
+            return reply if isinstance(reply, kind) else None
         finally:
             self._forget(number)
 
