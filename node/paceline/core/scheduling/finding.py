@@ -39,7 +39,7 @@ Cursor: TypeAlias = tuple[int, int, int]
 """(LiveState, number of the part, how far in it). All three are 0 at the beginning."""
 
 
-class Names:
+class MatchedNames:
     """Those that a pattern matches. Each is compared once, however many tasks have it."""
 
     __slots__ = ("_known", "_pattern")
@@ -63,7 +63,7 @@ class Page:
     def __init__(self, pattern: NamePattern, until: int) -> None:
         self.ids: list[bytes] = []
         self.left = PAGE_TASKS
-        self.names = Names(pattern)
+        self.names = MatchedNames(pattern)
         self._until = until
 
     @property

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
-from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, Names, state_of
+from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, MatchedNames, state_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.messages.live import LiveState
@@ -48,7 +48,7 @@ class Listing:
         self.name = "" if "*" in name else name  # the only one, if it is one
         self.node = node
         self._limit = min(limit, ROWS_LIMIT)
-        self.names = Names(NamePattern(name))
+        self.names = MatchedNames(NamePattern(name))
 
     @property
     def is_full(self) -> bool:
