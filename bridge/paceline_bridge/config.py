@@ -29,7 +29,7 @@ from urllib.parse import quote, unquote, urlsplit
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
 from paceline.files import expanded
-from paceline.hosts import short
+from paceline.hosts import NOT_SHOWN, named
 from paceline.ownership import whose
 from paceline.settings_file import read_settings
 from paceline_bridge.formats.bodies import is_task_name, is_unicode
@@ -92,28 +92,32 @@ class BridgeConfig:
             )
         for name in (*self.queues, self.dead_letter):
             if not name or not is_unicode(name) or len(name.encode()) > QUEUE_LIMIT_BYTES:
-                raise ConfigError(f"{name!r} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
+                raise ConfigError(f"{named(name)} is not a queue; a name has 1 to {QUEUE_LIMIT_BYTES} bytes of UTF-8")
             if not name.isprintable():
-                raise ConfigError(f"{name!r} is not a queue; a name with a line break or the like can't be used")
+                raise ConfigError(f"{named(name)} is not a queue; a name with a line break or the like can't be used")
         for name in self.queues:
             if name.endswith(ROUNDS_SUFFIX):
                 raise ConfigError(
-                    f"{name} can't be consumed: in queues of such a name end messages that came back from a dead "
-                    "letter queue again and again; move them back to their queue, or name another one"
+                    f"{named(name)} can't be consumed: in queues of such a name end messages that came back from a "
+                    "dead letter queue again and again; move them back to their queue, or name another one"
                 )
         for name in (self.dead_letter, rounds_queue_of(self.dead_letter)):
             if name in queues_of(self):
-                raise ConfigError(f"{name} can't be consumed and hold what was refused; name another queue")
+                raise ConfigError(f"{named(name)} can't be consumed and hold what was refused; name another queue")
             if len(name.encode()) > QUEUE_LIMIT_BYTES:
-                raise ConfigError(f"{self.dead_letter} is too long; {name} has to be the name of a queue, too")
+                raise ConfigError(
+                    f"{named(self.dead_letter)} is too long; {named(name)} has to be the name of a queue, too"
+                )
         for name, task in self.tasks.items():
             if not name or not task:
-                raise ConfigError(f"a task {name!r} can't stand for {task!r}; write NAME=TASK, in a file NAME = 'TASK'")
+                raise ConfigError(
+                    f"a task {named(name)} can't stand for {named(task)}; write NAME=TASK, in a file NAME = 'TASK'"
+                )
         for where, names in (("--queue", self.queues), ("--task", self.tasks)):
             for name, task in names.items():
                 if task and not (is_task_name(task) and task.isprintable()):
                     raise ConfigError(
-                        f"{where} {short(name)}={short(task)} can't be used; the name of a task has 1 to "
+                        f"{where} {named(name)}={named(task)} can't be used; the name of a task has 1 to "
                         f"{MAX_NAME_CHARS} printable characters"
                     )
 
@@ -186,11 +190,6 @@ def shown(url: str) -> str:
     return without if is_url else ""
 
 
-def _without_url(text: str) -> str:
-    """What is written in the wrong place may be a URL, with its password."""
-    return "(not shown, as there may be a password in it)" if "@" in text else text
-
-
 def urls_of(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Each may hold several."""
     return tuple(filter(None, (url for text in texts for url in re.split(r"[\s,]+(?=amqps?://)", text.strip()))))
@@ -202,9 +201,11 @@ def pairs_of(option: str, texts: tuple[str, ...], *, lone: bool) -> dict[str, st
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or (not value if equals else not lone):
-            raise ConfigError(f"{option} {text!r} can't be used; write {'NAME or ' if lone else ''}NAME=TASK")
+            raise ConfigError(f"{option} {named(text)} can't be used; write {'NAME or ' if lone else ''}NAME=TASK")
         if found.setdefault(name, value) != value:
-            raise ConfigError(f"{option} names {name!r} twice, for {found[name]!r} and for {value!r}; leave one out")
+            raise ConfigError(
+                f"{option} names {named(name)} twice, for {named(found[name])} and for {named(value)}; leave one out"
+            )
     return found
 
 
@@ -220,7 +221,9 @@ def load(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"can't read {where or repr(where)}: {error.strerror}; give --config a TOML file") from error
     except ValueError as error:
-        raise ConfigError(f"{where} is not a TOML file of a bridge: {_without_url(str(error))}") from error
+        raise ConfigError(
+            f"{where} is not a TOML file of a bridge: {NOT_SHOWN if '@' in str(error) else error}"
+        ) from error
     kinds = {
         "amqp": (str, list),
         "queues": dict,
@@ -233,7 +236,7 @@ def load(path: str | Path) -> dict[str, Any]:
     }
     for key, value in settings.items():
         if key not in kinds:
-            raise ConfigError(f"{where}: unknown key {short(_without_url(key))}; allowed are {', '.join(kinds)}")
+            raise ConfigError(f"{where}: unknown key {named(key)}; allowed are {', '.join(kinds)}")
         if not isinstance(value, kinds[key]):  # type: ignore[arg-type]
             raise ConfigError(f"{where}: {key} can't be a {type(value).__name__}; docs/bridge.md shows what it is")
     for table in ("queues", "tasks"):

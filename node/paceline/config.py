@@ -22,7 +22,7 @@ from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.files import expanded
 from paceline.hosts import DEFAULT_PORT as DEFAULT_PORT
-from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, short, split_address, why_nobodys
+from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, named, split_address, why_nobodys
 from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
@@ -74,7 +74,7 @@ def parse_listen_address(option: str, text: str) -> tuple[str, int]:
     advice = f"write HOST:PORT, [IPV6]:PORT, or {METRICS_OFF}"
     try:
         if not colon or text.endswith("]"):
-            raise ConfigError(f"{short(text)} has no port")
+            raise ConfigError(f"{named(text)} has no port")
         host, number = parse_address(f"{given}:1" if port == "0" else text)
     except ConfigError as error:
         raise ConfigError(f"{option}: {error}; {advice}") from None
@@ -293,7 +293,7 @@ class NodeConfig:
                 raise ConfigError(f"--join: {error}") from None
             advice = "write the address of another node"
             if host in WILDCARD_HOSTS:
-                raise ConfigError(f"--join {short(address)} is no machine, but every interface of one; {advice}")
+                raise ConfigError(f"--join {named(address)} is no machine, but every interface of one; {advice}")
             _refuse_nobodys("--join", host, advice)
 
     def _validate_cluster(self) -> None:
@@ -341,7 +341,7 @@ def _checked_host(option: str, host: str, advice: str) -> str:
     try:
         return canonical_host(host)
     except ValueError as error:
-        raise ConfigError(f"{option} {short(host)} is not a host; {advice} ({error})") from None
+        raise ConfigError(f"{option} {named(host)} is not a host; {advice} ({error})") from None
 
 
 def _refuse_nobodys(option: str, host: str, advice: str) -> None:

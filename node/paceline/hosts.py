@@ -21,6 +21,8 @@ NAME_CHARS: Final = 253
 ADDRESSES_KEPT: Final = 4_096
 """Addresses that need not be read again. A node of a large cluster hears the same thousand many times a second."""
 
+NOT_SHOWN: Final = "(not shown, as there may be a password in it)"
+
 _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 
 
@@ -28,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9_][a-z0-9._-]*")
 def split_address(text: str) -> tuple[str, int]:
     """("host", port) of "host:port", "host" (port 7077), "[v6]:port" or "[v6]", the host in its one spelling. Raises
     ValueError, which says what is wrong."""
-    problem = f"{short(text)} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
+    problem = f"{named(text)} is not an address; write HOST, HOST:PORT or [IPV6]:PORT, as in node1:{DEFAULT_PORT}"
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -128,3 +130,8 @@ def why_nobodys(host: str) -> str:
 def short(text: str, limit_chars: int = 80) -> str:
     """As much of a text as fits into a message."""
     return repr(text if len(text) <= limit_chars else f"{text[:limit_chars]}...")
+
+
+def named(text: str) -> str:
+    """As :func:`short`. But what was written in the wrong place may be a URL, and is not shown with its password."""
+    return NOT_SHOWN if "@" in text else short(text)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from paceline_bridge import cli
 from paceline_bridge.amqp_url import parameters_of
 from paceline_bridge.bridge import Bridge
 from paceline_bridge.cli import config_of
-from paceline_bridge.config import BridgeConfig, queues_of, shown, vhost_of
+from paceline_bridge.config import BridgeConfig, pairs_of, queues_of, shown, vhost_of
 
 FILE = """
 amqp = ["amqp://u:s3cret@one/v", "amqp://u:s3cret@two/v"]
@@ -70,14 +71,14 @@ def file_of(role: KeyRole, directory: Path, *addresses: str) -> Path:
 
 def test_a_dead_letter_queue_that_is_consumed_beside_another_is_refused() -> None:
     settings = BridgeConfig(urls=("amqp://h",), queues={"shop": ""}, dead_letter="shop.DQ")
-    with pytest.raises(ConfigError, match=r"shop.DQ can't be consumed and hold what was refused"):
+    with pytest.raises(ConfigError, match=r"'shop\.DQ' can't be consumed and hold what was refused"):
         settings.validate()
 
 
 def test_what_ends_the_rounds_of_messages_is_consumed_by_no_bridge_whosever_it_is() -> None:
     """Two that consume each other's would send the same message round for ever: nothing comes behind that queue."""
     settings = BridgeConfig(urls=("amqp://h",), queues={"shop": "", "b.rounds": ""}, dead_letter="a")
-    with pytest.raises(ConfigError, match=r"b\.rounds can't be consumed: .* move them back to their queue, or name"):
+    with pytest.raises(ConfigError, match=r"'b\.rounds' can't be consumed: .* move them back to their queue, or name"):
         settings.validate()
 
 
@@ -239,6 +240,36 @@ def test_a_url_in_the_wrong_place_of_a_file_is_not_shown(tmp_path: Path, text: s
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"unknown key|is not a TOML file") as raised:
         config("q", amqp=("amqp://h",), path=path)
+    assert "s3cret" not in str(raised.value)
+
+
+URL = "amqp://u:s3cret@h"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"metrics": URL},
+        {"metrics": "127.0.0.1:=/u:s3cret@h080"},
+        {"metrics": f"{URL}:{'9' * 80}"},
+        {"queues": {URL + "\n": ""}},
+        {"queues": {URL + ".rounds": ""}},
+        {"queues": {URL: ""}, "dead_letter": URL},
+        {"dead_letter": URL + "x" * 250},
+        {"queues": {"q": URL + "\n"}},
+        {"tasks": {URL: ""}},
+    ],
+)
+def test_a_url_in_the_place_of_another_setting_is_not_shown(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="not shown") as raised:
+        BridgeConfig(**{"urls": ("amqp://h",), "queues": {"q": ""}, **setting}).validate()
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("texts", [(f"={URL}",), (f"q={URL}", "q=other"), (f"{URL}=a", f"{URL}=b")])
+def test_nor_in_that_of_a_queue(texts: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="not shown") as raised:
+        pairs_of("--queue", texts, lone=True)
     assert "s3cret" not in str(raised.value)
 
 
