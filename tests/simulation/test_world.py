@@ -112,7 +112,7 @@ def test_nor_if_no_clock_tells_when(seed: int) -> None:
 def test_with_journal_os_a_machine_that_crashes_is_a_new_node_and_no_accepted_task_is_lost() -> None:
     """But not of all machines at once, nor of two voters before the first is replaced."""
     events = Counter[str]()
-    for seed in range(1, 5):
+    for seed in (1, 2):
         faults = Faults(crash_rate=0.6, reboot_rate=0.0, admin_rate=0.0)
         world = World(seed, nodes=(3, 5)[seed % 2], journal="os", faults=faults)
         world.run(10.0)
