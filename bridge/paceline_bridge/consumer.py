@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paceline_bridge.frames import LenientProperties
-from paceline_bridge.intake import Intake, weight_of
+from paceline_bridge.intake import Intake, Share, weight_of
 from paceline_bridge.message import Message
 
 NO_STREAM = {"x-priority": 0}
@@ -29,18 +29,17 @@ class Consumer:
         channel: Any,
         queue: str,
         limit: int,
-        share_bytes: Callable[[], int],
+        share: Share,
         deliver: Callable[[Consumer, int, Message], None],
     ) -> None:
         """``number``: another one for each of a link, as a channel has the number of one that was closed.
-        ``limit``: of messages that are not acknowledged; ``share_bytes()``: of what they may weigh."""
+        ``limit``: of messages that are not acknowledged; ``share``: of what they may weigh."""
         self.number = number
         self.channel = channel
         self.queue = queue
-        self.is_wanted = False  # it consumes, or will once there is room for more; not after its end
         self.has_served = False  # it consumes or did
         self._limit = limit
-        self._share_bytes = share_bytes
+        self._share = share
         self._deliver = deliver
         self._tag: str | None = None  # of the consumer that there is, or that was asked for
         self._unanswered: deque[Callable[[], None]] = deque()  # whom to tell that acknowledgements were taken
@@ -51,6 +50,11 @@ class Consumer:
         return bool(self.channel.is_open)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether it consumes, or will once there is room for more; not after its end."""
+        return self.number in self._share
+
+    @property
     def held_bytes(self) -> int:
         return self._intake.held_bytes
 
@@ -59,12 +63,12 @@ class Consumer:
     def start(self, consuming: Callable[[], None], *, always: bool = False) -> None:
         """Begin. ``consuming()`` is called once RabbitMQ has agreed. ``always``: there is a consumer at every moment,
         since the queue would be deleted with the last one."""
-        self.is_wanted = True
+        self._share.take(self.number)
         self._intake.least = int(always)
         self._begin(consuming)
 
     def _begin(self, consuming: Callable[[], None] | None = None) -> None:
-        count = self._intake.begin(self._share_bytes())
+        count = self._intake.begin(self._share.size_bytes)
         if not count:
             return
 
@@ -88,7 +92,7 @@ class Consumer:
         """Begin another consumer if it is time for that."""
         if not self._intake.asked:
             self._begin()
-        elif self._intake.is_to_change(self._share_bytes()):
+        elif self._intake.is_to_change(self._share.size_bytes):
             before, self._tag = self._tag, None
             self._begin()  # before the other ends: with the last consumer the queue might be deleted
             self._cancel(before)
@@ -102,13 +106,14 @@ class Consumer:
 
     def ended(self) -> bool:
         """RabbitMQ has ended the consumer. False if there was none, or if it had ended it before."""
-        was_wanted, self.is_wanted = self.is_wanted, False
+        was_wanted = self.is_wanted
+        self._share.leave(self.number)
         self._tag = None
         return was_wanted
 
     def stop(self) -> None:
         """No more deliveries. Those that are on their way go back."""
-        self.is_wanted = False
+        self._share.leave(self.number)
         if self._tag is not None and self.is_open:
             self.channel.basic_cancel(self._tag)
             self._tag = None

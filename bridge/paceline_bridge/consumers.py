@@ -18,6 +18,7 @@ import pika.exceptions
 
 from paceline_bridge import auto_delete
 from paceline_bridge.consumer import Consumer
+from paceline_bridge.intake import Share
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.reasons import consumer_reason_of, reason_of
@@ -54,7 +55,7 @@ class Consumers:
         deletes them with their last consumer, kept by links one after another."""
         self._queues = queues
         self._prefetch = prefetch
-        self._prefetch_bytes = prefetch_bytes
+        self._share = Share(prefetch_bytes)
         self._declare = declare
         self._where = where
         self._on_message = on_message
@@ -119,7 +120,7 @@ class Consumers:
 
     def _channel_opened(self, channel: Any, queue: str, declare: bool) -> None:
         self._count += 1
-        consumer = Consumer(self._count, channel, queue, self._prefetch, self._share_bytes, self._deliver)
+        consumer = Consumer(self._count, channel, queue, self._prefetch, self._share, self._deliver)
         self._consumers[consumer.number] = consumer
         channel.add_on_close_callback(lambda _, error: self._channel_closed(consumer, error, declare))
         channel.add_on_cancel_callback(lambda _: self._cancelled(consumer))
@@ -198,6 +199,7 @@ class Consumers:
             reason, self.consumer_timeout_s = consumer_reason_of(error)
             self._fail(f"RabbitMQ closed the channel that consumes {queue}: {reason}")
             return
+        consumer.ended()  # one that RabbitMQ has refused, too, has no part of the bytes
         if code == 404:
             self._auto_delete.pop(queue, None)  # the next one of its name may be another
         if code == 404 and self._declare and not declared and not self._queues[queue]:
@@ -229,10 +231,6 @@ class Consumers:
         self._connection.ioloop.call_later(delay_s, lambda: self._look_for(queue))
 
     # --- deliveries ----------------------------------------------------------------------------------------------
-
-    def _share_bytes(self) -> int:
-        """Of one queue, so that one with large messages holds up no other."""
-        return self._prefetch_bytes // max(1, sum(consumer.is_wanted for consumer in self._consumers.values()))
 
     @property
     def held_bytes(self) -> int:

@@ -166,7 +166,7 @@ class Ledger:
             self._delay(entry)
         if entry.delayed or len(entry.call.packed) > LARGE_BYTES:
             # Nobody submits it again. There may be many, and they may wait or run for long.
-            entry.call = replace(entry.call, packed=b"")
+            entry.call.packed = b""
         return [] if entry.call.is_late else [delivery for delivery in entry.deliveries if delivery.reply is None]
 
     def postpone(self, task_id: bytes, due_s: float, now: float) -> None:
@@ -175,7 +175,7 @@ class Ledger:
         if entry is None or not entry.accepted or entry.outcome is not None or due_s < now + POSTPONED_S:
             return
         entry.due_s = due_s
-        entry.call = replace(entry.call, packed=b"")
+        entry.call.packed = b""
         self._delay(entry)
 
     def _delay(self, entry: OwedTask) -> None:
@@ -277,7 +277,7 @@ def _before_its_reply(entry: OwedTask, delivery: Delivery) -> Delivery:
     """A delivery to acknowledge before its reply. Of its message all is let go of that the reply does not need; and the
     delivery, too, if another that is acknowledged owes the same reply."""
     delivery.message = replace(delivery.message, body=b"", headers={}, others={})
-    entry.call = replace(entry.call, packed=b"")
+    entry.call.packed = b""
     if entry.outcome is None:
         if delivery.reply in entry.owing:
             entry.deliveries.remove(delivery)

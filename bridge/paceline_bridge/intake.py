@@ -31,6 +31,28 @@ def weight_of(body_bytes: int, header_bytes: int) -> int:
     return OVERHEAD_BYTES + body_bytes + HEADERS_FACTOR * header_bytes
 
 
+class Share:
+    """What one queue may have of the bytes that a link holds: those that are consumed have equal parts, so that one
+    with large messages holds up no other."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._consumers: set[int] = set()
+        self.size_bytes = total_bytes
+
+    def __contains__(self, number: int) -> bool:
+        """Whether the consumer of this number has a part."""
+        return number in self._consumers
+
+    def take(self, number: int) -> None:
+        self._consumers.add(number)
+        self.size_bytes = self._total_bytes // len(self._consumers)
+
+    def leave(self, number: int) -> None:
+        self._consumers.discard(number)
+        self.size_bytes = self._total_bytes // max(1, len(self._consumers))
+
+
 class Intake:
     """The messages of one queue that are not acknowledged, and how many more there should be."""
 
@@ -87,6 +109,8 @@ class Intake:
             return True
         if self._came < self.asked:
             return False
+        if self._limit - len(self._weights) < 1.5 * self.asked and len(self._held) < self.asked:
+            return False  # whatever they weigh
         most = self._most(share_bytes)
         if most >= 1.5 * self.asked:
             return True

@@ -198,7 +198,7 @@ class Life:
         if isinstance(found, TaskCall) and found.is_late and not self._may_be_known(found, message):
             found = Refused(found.protocol, "expired", _expired_at(found.options["expires"]), found.reply)
         if isinstance(found, TaskCall):
-            found = self._packed(found)
+            found = self._pack(found)
         if isinstance(found, TaskCall) and self._ledger.is_crowded(found):
             detail = f"{CALLERS_LIMIT} callers wait for its task already; give it an id of its own"
             found = Refused(found.protocol, "callers", detail, found.reply)
@@ -224,15 +224,17 @@ class Life:
         if line is not None:
             _logger.exception("%s", line)
 
-    def _packed(self, call: TaskCall) -> TaskCall | Refused:
-        """The call with its arguments as they travel. As objects they take many times as much, and they may wait here
-        for long."""
+    def _pack(self, call: TaskCall) -> TaskCall | Refused:
+        """The same call with its arguments as they travel. As objects they take many times as much, and they may wait
+        here for long."""
         try:
-            return replace(call, args=(), kwargs={}, packed=self._relay.pack(call.args, call.kwargs))
+            call.packed = self._relay.pack(call.args, call.kwargs)
         except PayloadTooLarge as error:
             return Refused(call.protocol, "too-large", str(error), call.reply)
         except Exception as error:  # noqa: BLE001 - of any kind: a value may be something else than its type says
             return Refused(call.protocol, "arguments", said(error), call.reply)
+        call.args, call.kwargs = (), {}
+        return call
 
     def _is_known(self, delivery: Delivery) -> None:
         """There was a message with the same id before. Unless it is the same one, which RabbitMQ delivers again, its

@@ -48,9 +48,10 @@ class ReplyAddress:
     is_msgpack: bool = False  # as the message was, since its caller may accept nothing else; otherwise JSON
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TaskCall:
-    """A call that the bridge submits to the cluster. ``options``: what the message says, as it travels in a call by
+    """A call that the bridge submits to the cluster. What it has of the arguments changes: objects until they are
+    packed, and nothing once the cluster has them. ``options``: what the message says, as it travels in a call by
     name (``paceline_protocol/options.py``): 0 for what is to be as usual, whatever the nodes announce. ``not_before``
     is 0 unless it was ahead when the message was delivered."""
 

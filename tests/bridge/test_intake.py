@@ -13,7 +13,7 @@ import pytest
 from bridge.processes import Broker, wait_until
 from bridge.raw_headers import array, entry, table
 from bridge.test_link import Holder
-from paceline_bridge.intake import FIRST, HEADERS_FACTOR, OVERHEAD_BYTES, Intake
+from paceline_bridge.intake import FIRST, HEADERS_FACTOR, OVERHEAD_BYTES, Intake, Share
 from paceline_bridge.rabbitmq import Link
 
 MIB = 1 << 20
@@ -226,3 +226,17 @@ def test_the_bytes_that_a_link_holds_are_bounded_and_every_message_comes_once(br
     finally:
         link.call(link.close)
         thread.join()
+
+
+def test_queues_that_are_consumed_have_equal_parts_of_the_bytes() -> None:
+    share = Share(900)
+    assert share.size_bytes == 900
+    for number in (1, 2, 3, 3):
+        share.take(number)
+    assert (share.size_bytes, 3 in share) == (300, True)
+    share.leave(3)
+    share.leave(3)
+    assert (share.size_bytes, 3 in share) == (450, False)
+    share.leave(1)
+    share.leave(2)
+    assert share.size_bytes == 900

@@ -17,6 +17,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed
 from bridge.processes import Broker, wait_until
 from paceline_bridge import auto_delete, consumers
 from paceline_bridge.consumer import Consumer
+from paceline_bridge.intake import Share
 from paceline_bridge.message import Message
 from paceline_bridge.owed import Tag
 from paceline_bridge.rabbitmq import Link, LinkLost
@@ -83,8 +84,9 @@ def test_on_a_link_that_is_lost_no_acknowledgement_is_taken_for_one_that_rabbitm
 
 def test_what_concerns_a_channel_that_is_gone_is_let_go(link: Link) -> None:
     channel = SimpleNamespace(is_open=False, channel_number=1)  # as in the turn in which it was closed
-    consumer = Consumer(1, channel, "q", 10, lambda: 1 << 20, link.consumers._deliver)
-    consumer.is_wanted = True
+    share = Share(1 << 20)
+    share.take(1)
+    consumer = Consumer(1, channel, "q", 10, share, link.consumers._deliver)
     link.consumers._consumers[1] = consumer
     link.consumers.stop()
     link.consumers.ack((1, 1))

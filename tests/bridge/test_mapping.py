@@ -434,10 +434,10 @@ def test_whatever_a_decoder_raises_for_a_body_is_a_refusal_with_a_sentence(body:
 
 
 def test_what_no_decoder_is_known_to_raise_is_a_refusal_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def loads(text: str, object_hook: object = None) -> None:
+    def decode(text: str) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(json, "loads", loads)
+    monkeypatch.setattr(bodies, "_decode", decode)
     found = refusal_of(Message("q", b"1", content_type="application/json"), "tasks.show")
     assert (found.reason, found.detail) == ("bad-body", "the body is not JSON: MemoryError")
 

@@ -85,10 +85,10 @@ _DECOMPRESSORS: Mapping[str, Callable[[], _Decompressor]] = {
 }
 
 
-def _read(kind: str, read: Callable[[], _Read]) -> _Read:
+def _read(kind: str, read: Callable[..., _Read], *of: Any) -> _Read:
     """What ``read`` makes of a body. Whatever it raises is the fault of the body, which is not what it says."""
     try:
-        return read()
+        return read(*of)
     except UnsupportedMessage:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise errors of many kinds, MemoryError among them
@@ -112,7 +112,7 @@ def decompress(body: bytes, kind: object) -> bytes:
             "compression", f"the body is compressed as {quoted(kind)}; the bridge reads gzip, bzip2 and lzma"
         )
     decompressor = make()
-    data = _read(f"{kind}", lambda: decompressor.decompress(body, BODY_LIMIT_BYTES + 1))
+    data = _read(f"{kind}", decompressor.decompress, body, BODY_LIMIT_BYTES + 1)
     if len(data) > BODY_LIMIT_BYTES:
         raise UnsupportedMessage("too-large", f"decompressed the body takes more than {BODY_LIMIT_BYTES} bytes")
     if not decompressor.eof:
@@ -123,7 +123,7 @@ def decompress(body: bytes, kind: object) -> bytes:
 def read_text(data: bytes, codec: str) -> str:
     if len(data) > SMALL_BYTES and not data.isascii():
         _check_built(4 * len(data))  # one character of four bytes makes all of them as wide
-    return _read("text", lambda: decoded(data, codec))
+    return _read("text", decoded, data, codec)
 
 
 def read_json(data: bytes, codec: str, *, kombu: bool = False) -> Any:
@@ -131,7 +131,7 @@ def read_json(data: bytes, codec: str, *, kombu: bool = False) -> Any:
     text = read_text(data, codec)
     if len(text) > SMALL_BYTES:
         _check_json(text)
-    return _read("JSON", lambda: json.loads(text, object_hook=_unwrap if kombu else None))
+    return _read("JSON", _decode_kombu if kombu else _decode, text)
 
 
 def _check_json(text: str) -> None:
@@ -148,7 +148,7 @@ def _check_json(text: str) -> None:
 
 
 def read_msgpack(data: bytes) -> Any:
-    return _read("msgpack", lambda: _unpack(data))
+    return _read("msgpack", _unpack, data)
 
 
 def _unpack(data: bytes) -> Any:
@@ -228,6 +228,11 @@ def _unwrap(value: dict[str, Any]) -> Any:
         return decoder(inner)
     except Exception:  # noqa: BLE001 - of many kinds, some of which say nothing of what was wrong
         raise ValueError(f"{quoted(inner)} is no {kind}") from None
+
+
+_decode = json.JSONDecoder().decode
+_decode_kombu = json.JSONDecoder(object_hook=_unwrap).decode
+"""Made once: json.loads() makes one for each text that it gives a hook."""
 
 
 def write_json(value: object) -> bytes:

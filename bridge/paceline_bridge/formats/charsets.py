@@ -38,7 +38,7 @@ _NAMES |= {"utf-8-sig": "utf_8"}
 
 def charset_of(name: str | None) -> str:
     """The codec of a name. Raises UnsupportedMessage for what is none that texts may be in."""
-    codec = _NAMES.get(_key(name)) if name else DEFAULT
+    codec = (_NAMES.get(name) or _NAMES.get(_key(name))) if name else DEFAULT
     if codec is None:
         raise UnsupportedMessage(
             "bad-body", f"the character set {quoted(name)} is none that the bridge reads; write UTF-8, the default"

@@ -5,12 +5,15 @@ A message is recognised by what is in its body, so more than one may look into i
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from paceline_bridge.formats import bodies, charsets
 from paceline_bridge.message import Message
 
 _UNREAD = object()
+_FORMS_KEPT: Final = 64
+"""Of 510 bytes of headers each; a producer has one or two."""
 
 
 class Content:
@@ -18,14 +21,9 @@ class Content:
     UnsupportedMessage."""
 
     def __init__(self, message: Message) -> None:
-        kind, _, parameters = (message.content_type or "").partition(";")
-        self.kind = kind.strip().lower()
+        self.kind, self.is_binary, self._charset = _form(message.content_type, message.content_encoding)
         self.is_json = self.kind in bodies.JSON_TYPES
         self.is_msgpack = self.kind in bodies.MSGPACK_TYPES
-        encoding = message.content_encoding
-        self.is_binary = encoding is not None and encoding.lower() in charsets.BINARY
-        # A parameter is said for this body; kombu writes an encoding into every message.
-        self._charset = _charset_in(parameters) or (None if self.is_binary else encoding)
         self._message = message
         self._data: bytes | None = None
         self._json: Any = _UNREAD
@@ -54,6 +52,15 @@ class Content:
 
     def text(self) -> str:
         return bodies.read_text(self.data, self.codec)
+
+
+@lru_cache(_FORMS_KEPT)
+def _form(content_type: str | None, encoding: str | None) -> tuple[str, bool, str | None]:
+    """(the type without its parameters, whether it is in no character set, the character set if one is said)."""
+    kind, _, parameters = (content_type or "").partition(";")
+    is_binary = encoding is not None and encoding.lower() in charsets.BINARY
+    # A parameter is said for this body; kombu writes an encoding into every message.
+    return kind.strip().lower(), is_binary, _charset_in(parameters) or (None if is_binary else encoding)
 
 
 def _charset_in(parameters: str) -> str | None:
