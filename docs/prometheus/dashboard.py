@@ -76,6 +76,7 @@ PANELS: dict[str, tuple[Panel, ...]] = {
     ),
     "Nodes": (
         Panel("Busy workers", "percentunit", "Workers that run something, of those a node should have.", (("{{instance}}", f'sum by (instance) (paceline_slots{{job=~"$job", instance=~"$instance", state="busy"}}) / sum by (instance) (paceline_slots_desired{NODE})'),)),
+        Panel("Workers that are wanted", "none", "Those that would run what runs and begin what waits within 10 s, as the leader counts it, beside those that are ready.", (("wanted", f"max(paceline_slots_wanted{JOB})"), ("ready", f"sum(paceline_slots{JOB})"))),
         Panel("Attempts by node", "ops", "Attempts that ended on each node, a second.", (("{{instance}}", f"sum by (instance) ({rate('paceline_tasks_executed_total')})"),), "areas"),
         Panel("Workers that ended", "ops", "A second, by why; a worker is replaced at once, and its task given to another.", (("{{instance}}, {{cause}}", f"sum by (instance, cause) ({rate('paceline_worker_exits_total')}) > 0"),)),
         Panel("Processor", "percentunit", "Of the node's own process, in cores; not of its workers.", (("{{instance}}", f"rate(process_cpu_seconds_total{NODE}[$__rate_interval])"),)),

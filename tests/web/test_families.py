@@ -19,6 +19,7 @@ LEADERS_ALONE = {
     "paceline_tasks",
     "paceline_queue_tasks",
     "paceline_queue_oldest_task_age_seconds",
+    "paceline_slots_wanted",
     "paceline_tasks_unserved",
     "paceline_dead_tasks",
     "paceline_dead_task_bytes",

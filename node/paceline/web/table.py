@@ -175,6 +175,14 @@ METRICS: tuple[MetricSpec, ...] = (
         _led("oldest_s"),
     ),
     MetricSpec(
+        "paceline_slots_wanted",
+        "gauge",
+        (),
+        "Workers that would run what runs now and begin what waits within 10 s, if tasks run as long as they did so "
+        "far; without async tasks, and without names that no node runs.",
+        _led("slots_wanted"),
+    ),
+    MetricSpec(
         "paceline_tasks_unserved",
         "gauge",
         ("task",),

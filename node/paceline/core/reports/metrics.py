@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.measures.tally import OTHER
+from paceline.core.reports.demand import slots_wanted
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
 from paceline.core.reports.waiting import most_frequent
 from paceline_protocol.messages.client import Refusal
@@ -123,6 +124,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "oldest_s": max(0.0, now - oldest) if tasks.waiting and oldest < now else 0.0,
         "dispatched": tasks.at_nodes,
         "delayed": tasks.delayed,
+        "slots_wanted": slots_wanted(tasks, leader.dispatcher.durations),
         "unserved": _by_name(tasks.unserved_by_name()),
         "dead": _by_name(node.table.dead_by_name),
         "dead_bytes": node.table.dead_bytes,

@@ -298,6 +298,13 @@ class Lanes(Place):
         names = chain.from_iterable([lane.names for lane in self._lanes if not lane.nodes])
         return {name: count for name in islice(names, limit) if (count := self._names[name].count)}
 
+    def waiting_for_slots(self, limit: int) -> dict[str, int]:
+        """The same, without the names that nodes run many at once."""
+        ledgers = self._ledgers
+        lanes = [lane for lane in self._lanes if not lane.nodes or not all(ledgers[key].is_async for key in lane.nodes)]
+        names = chain.from_iterable([lane.names for lane in lanes])
+        return {name: count for name in islice(names, limit) if (count := self._names[name].count)}
+
     def lane_of(self, name: str) -> Lane | None:
         """The lane in which tasks of this name wait, among others; None if none waits."""
         waiting = self._names.get(name)

@@ -398,6 +398,17 @@ class LiveTasks:
                 found[name] = found.get(name, 0) + count
         return found
 
+    def waiting_for_slots(self) -> dict[str, int]:
+        """How many wait in lanes, by name, for workers that run one task at a time; without those of
+        :meth:`unserved_by_name`."""
+        found: dict[str, int] = {}
+        for lanes in self._lanes:
+            for name, count in lanes.waiting_for_slots(NAMES_LOOKED_AT).items():
+                found[name] = found.get(name, 0) + count
+        for name in self.unserved_by_name():
+            found.pop(name, None)
+        return found
+
     def nodes_that_run(self, name: str) -> int:
         """How many nodes can run this name now."""
         return len(self._ready.served_by(name))
