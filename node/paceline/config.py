@@ -121,11 +121,12 @@ def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -
 
 ASYNC_SLOTS = 100
 ASYNC_SLOTS_MAX = 65_536
+WORKERS_MAX = 4_096
 
 # --- a node -----------------------------------------------------------------------------------------------------
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
     """The CPUs that this process may run on, which in a container are fewer than os.cpu_count says."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -145,7 +146,8 @@ class NodeConfig:
     insecure: bool = False
     expect: int | None = None  # 0: join a cluster, never form one
     voters: int = 3
-    workers: int = field(default_factory=_usable_cpus)
+    workers: int = field(default_factory=usable_cpus)  # at the start, and the fewest
+    max_workers: int | None = None  # while tasks wait; None: there are always as many
     worker_max_tasks: int | None = (
         None  # a worker is replaced that comes to this, or to one of the next two; None: never
     )
@@ -201,6 +203,10 @@ class NodeConfig:
         return max(share, self.payload_limit_bytes)
 
     @property
+    def most_workers(self) -> int:
+        return self.workers if self.max_workers is None else self.max_workers
+
+    @property
     def replaces_workers(self) -> bool:
         """Whether workers are replaced though nothing is wrong with them."""
         limits = (self.worker_max_tasks, self.worker_max_age_s, self.worker_max_rss_bytes)
@@ -220,7 +226,11 @@ class NodeConfig:
         self._validate_limits()
 
     def _validate_work(self) -> None:
-        _check_range("--workers", self.workers, 0, 4096)
+        if self.max_workers is None:
+            _check_range("--workers", self.workers, 0, WORKERS_MAX)
+        else:
+            _check_range("--max-workers", self.max_workers, 1, WORKERS_MAX)
+            _check_range("--min-workers", self.workers, 1, self.max_workers)
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
         _check_range("--async-slots", self.async_slots, 1, ASYNC_SLOTS_MAX)

@@ -17,7 +17,7 @@ from paceline.cli.app import run
 from paceline.cli.logs import configure
 from paceline.cli.node import config_of, greeting
 from paceline.cli.parent import announce_error
-from paceline.config import ClusterFile, NodeConfig, new_cluster
+from paceline.config import ClusterFile, NodeConfig, new_cluster, usable_cpus
 from paceline.errors import ConfigError, ModuleImportFailed
 from paceline.log_formats import JsonFormatter, TextFormatter
 from paceline.ownership import name_of
@@ -73,6 +73,42 @@ def test_sizes_are_given_in_mib() -> None:
     assert not config.discovery
 
 
+@pytest.mark.parametrize(
+    ("given", "fewest", "most"),
+    [
+        ({"workers": 3}, 3, 3),
+        ({"min_workers": 2, "max_workers": 16}, 2, 16),
+        ({"max_workers": 16}, 1, 16),
+        ({"min_workers": 5_00}, 500, 500),
+    ],
+)
+def test_there_are_always_as_many_workers_or_as_many_as_are_wanted(
+    given: dict[str, int], fewest: int, most: int
+) -> None:
+    config = config_of(**settings(**given))
+    assert (config.workers, config.most_workers) == (fewest, most)
+
+
+def test_without_a_most_it_is_one_for_each_cpu() -> None:
+    assert config_of(**settings(min_workers=1)).most_workers == usable_cpus()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workers": 2, "max_workers": 4}, "--workers says how many there are at any time, .* leave out the one or"),
+        ({"workers": 2, "min_workers": 1}, "leave out the one or the others"),
+        ({"min_workers": 5, "max_workers": 4}, r"--min-workers is 5; allowed is a whole number from 1 to 4"),
+        ({"min_workers": 0}, r"--min-workers is 0; allowed is a whole number from 1"),
+        ({"max_workers": 0}, r"--max-workers is 0; allowed is a whole number from 1 to 4096"),
+        ({"max_workers": 4_097}, r"--max-workers is 4097"),
+    ],
+)
+def test_numbers_of_workers_that_contradict_are_refused_by_name(given: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(**settings(**given))
+
+
 def test_the_cluster_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "cluster.toml"
     path.touch(mode=0o600)
@@ -118,6 +154,7 @@ def test_a_node_says_who_it_is_who_leads_and_how_another_joins() -> None:
 @pytest.mark.parametrize(
     ("config", "changes", "expected"),
     [
+        ({"workers": 1, "max_workers": 6}, {"workers": 1}, "10.0.0.1:7077, 1 worker, up to 6 while tasks wait"),
         ({}, {"leader_id": "b" * 16}, "leader: node bbbbbbbb at 10.0.0.1:7077"),
         ({}, {"leader_id": "b" * 16, "leader_address": ""}, "leader: node bbbbbbbb, whose address is not known yet"),
         ({}, {"leader_id": "", "waiting": "1 of 3 nodes are here"}, "leader: none yet, 1 of 3 nodes are here"),

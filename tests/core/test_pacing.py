@@ -93,6 +93,7 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_worker_done": lambda node: node.on_worker_done(b"w", ENDED, 1.0),
     "on_worker_cleans_up": lambda node: node.on_worker_cleans_up(b"w", ENDED, 1.0),
     "on_names_changed": lambda node: node.on_names_changed(),
+    "on_all_busy": lambda node: node.on_all_busy(),
     "on_worker_trace": lambda node: node.on_worker_trace(Trace(b"i" * 16, ())),
     "on_worker_remarks": lambda node: node.on_worker_remarks(b"w", ((b"i" * 16, 1, b"", b"", 0),), 1.0),
     "on_worker_lost": lambda node: node.on_worker_lost(b"w", "signal 9", 1.0),

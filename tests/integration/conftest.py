@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,17 @@ def log_with(node: Node, *texts: str) -> str:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The worker processes of a node."""
-    return [child for child in psutil.Process(pid).children() if "paceline.worker" in " ".join(child.cmdline())]
+    return children_that_run("paceline.worker", pid)
+
+
+def children_that_run(program: str, pid: int) -> list[psutil.Process]:
+    """Those of one program among the children of a node."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended, and may not be waited for yet
+            if program in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def settled_status(client: Client) -> dict[str, object]:

@@ -85,6 +85,8 @@ from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
+    Demand,
+    DemandQuery,
     Dispatch,
     Enrol,
     EnrolQuiet,
@@ -186,6 +188,8 @@ EXAMPLES: list[Message] = [
     SetAvailability(3, 2, 30_000),
     Stopping(3, (ID,)),
     RemarkQuery(3, 1, ID, True),
+    DemandQuery(3),
+    Demand(3, 7),
     RemarkAnswer(3, 1, ID, 1, 2_000, 1_000, pack_value((1, 2, "half")), b"printed", 7),
     Remarks(((ID, 1, pack_value((1, 2, "half")), b"printed", 7),)),
     WorkerReady(99, ("add",)),

@@ -80,7 +80,7 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(150, 155): ClientMessage, range(155, 160): ClientReply}
     groups |= {range(80, 90): WorkerMessage | ToWorkerMessage, range(90, 100): WebMessage}
     groups |= {range(130, 132): ClientMessage, range(132, 134): ClientReply, range(134, 136): WorkMessage}
-    groups |= {range(136, 137): WorkerMessage, range(140, 142): WorkMessage}
+    groups |= {range(136, 137): WorkerMessage, range(140, 142): WorkMessage, range(160, 162): WorkMessage}
     groups |= {range(120, 130): WorkMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is Trace:  # goes three ways

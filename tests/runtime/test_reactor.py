@@ -14,7 +14,8 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.settings import Settings
-from paceline.runtime.children import causes
+from paceline.core.work.leader_link import LeaderLink
+from paceline.runtime.children import causes, scaling
 from paceline.runtime.children.lifetimes import LOOK_S, LifetimeLimits
 from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.children.worker_pool import SPARE_KEPT_S
@@ -63,7 +64,7 @@ from paceline_protocol.messages.membership import Envelope, PeerHello
 from paceline_protocol.messages.message import Sender, sent_by
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.trace import Trace
-from paceline_protocol.messages.work import Revoke
+from paceline_protocol.messages.work import Availability, Revoke
 from paceline_protocol.option_types import ERRORS_CHARS
 from paceline_protocol.packing import pack
 
@@ -80,6 +81,7 @@ class PlayedChildren:
         self.spares: list[tuple[bytes, tuple[str, ...]]] = []
         self.introduced: set[bytes] = set()
         self.more = 0
+        self.size = 1
         self.kept_spare_at: list[float] = []
 
     def introduces_itself(self, worker_id: bytes) -> bool:
@@ -125,6 +127,12 @@ class PlayedChildren:
         self.more += count
         return True
 
+    def grow(self, count: int) -> None:
+        self.size += count
+
+    def let_go(self, worker_id: bytes) -> None:
+        self.size -= 1
+
     def withhold(self, worker_id: bytes, through: int) -> None:
         pass
 
@@ -150,8 +158,8 @@ class PlayedChildren:
 class Rig:
     """One node that leads nothing, a worker, a web process, a client."""
 
-    def __init__(self, *, async_slots: int = 1, **limits: int) -> None:
-        """``limits``: of the memory of workers."""
+    def __init__(self, *, async_slots: int = 1, most_workers: int = 1, **limits: int) -> None:
+        """``most_workers``: that there may be, of which one is there. ``limits``: of the memory of workers."""
         self.now = 0.0
         self.passes_s = 0.0  # at each look at the clock
         self.children = PlayedChildren()
@@ -176,6 +184,7 @@ class Rig:
             children=self.children,
             metrics=lambda now: b"metrics",
             lifetime_limits=LifetimeLimits(**limits),
+            scaling=scaling.Scaling(1, most_workers),
         )
         self.ends = {
             "worker": self.network.worker(NODE, b"worker"),
@@ -795,3 +804,106 @@ def test_a_turn_takes_a_burst_at_most() -> None:
     rig = Rig()
     pings(rig, 2 * BURST_MESSAGES + 1)
     assert heard_in(rig, 3) == [BURST_MESSAGES, BURST_MESSAGES, 1]
+
+
+class Scaled(Rig):
+    """A node with one worker that may have four, in the middle of nothing: what a leader says is put into its mouth."""
+
+    def __init__(self) -> None:
+        super().__init__(most_workers=4)
+        self.asked = 0
+        self.link.ask_for_demand = self._ask  # type: ignore[method-assign]
+        self.say("worker", WorkerReady(1, ("add",)))
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    @property
+    def link(self) -> LeaderLink:
+        return self.reactor.core.leader_link
+
+    def turn(self, wanted: int = 0) -> None:
+        """A look later."""
+        self.link.more_wanted = wanted
+        self.now += scaling.LOOK_S
+        self.reactor.turn()
+
+    def give(self, number: int) -> None:
+        self.link.slots.take([(number.to_bytes(16), 1, "add", b"", None)], self.now)
+        self.link.assign(self.now)
+
+    def come(self, name: str) -> None:
+        self.ends[name] = self.network.worker(NODE, name.encode())
+        self.say(name, WorkerReady(1, ("add",)))
+
+
+@source_only
+def test_a_node_with_all_its_workers_busy_asks_and_starts_as_many_more_as_it_has() -> None:
+    rig = Scaled()
+    rig.turn(wanted=9)
+    assert (rig.asked, rig.children.size) == (0, 1), "its worker has nothing to do"
+    rig.give(1)
+    rig.turn()
+    assert (rig.asked, rig.children.size) == (1, 1)
+    rig.turn(wanted=9)
+    assert (rig.asked, rig.children.size) == (1, 2)
+    rig.turn(wanted=9)
+    assert (rig.asked, rig.children.size) == (1, 2), "the second is not ready yet"
+    rig.come("second")
+    rig.turn(wanted=9)
+    assert rig.children.size == 2, "it is not busy"
+    rig.give(2)
+    rig.turn(wanted=1)
+    assert rig.children.size == 3
+    rig.come("third")
+    rig.give(3)
+    rig.turn(wanted=9)
+    assert (rig.children.size, rig.reactor.scaling.size) == (4, 4)
+    rig.come("fourth")
+    rig.give(4)
+    rig.turn(wanted=9)
+    assert (rig.children.size, rig.asked) == (4, 1), "more there may not be"
+
+
+@source_only
+def test_a_node_that_grows_has_its_spare_serve_at_once() -> None:
+    rig = Scaled()
+    rig.children.spares = [(b"spare", ("add",))]
+    rig.give(1)
+    rig.turn(wanted=1)
+    assert set(rig.link.slots.workers) == {b"worker", b"spare"}
+
+
+@source_only
+def test_a_node_that_takes_no_tasks_does_not_grow() -> None:
+    rig = Scaled()
+    rig.give(1)
+    rig.link.set_availability(Availability.QUIET, rig.now)
+    rig.turn(wanted=9)
+    rig.turn()
+    assert (rig.asked, rig.children.size) == (0, 1)
+
+
+@source_only
+def test_workers_that_had_long_nothing_to_do_leave_one_at_a_time_and_the_busy_ones_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Scaled()
+    rig.give(1)
+    rig.turn(wanted=1)
+    rig.come("second")
+    rig.give(2)
+    rig.turn(wanted=2)
+    for name in ("third", "fourth"):
+        rig.come(name)
+    assert rig.children.size == 4
+    with caplog.at_level(logging.INFO, "paceline.node"):
+        rig.now += scaling.KEPT_S
+        rig.turn()
+        rig.now += scaling.KEPT_S / 2
+        for _ in range(4):
+            rig.turn()
+    assert rig.children.dismissed == [b"third", b"fourth"]
+    assert (rig.children.size, rig.reactor.scaling.size) == (2, 2)
+    assert caplog.messages[0] == f"worker {b'third'.hex()} is ended, as there was nothing to do for it"
+    assert set(rig.link.slots.workers) == {b"worker", b"second"}

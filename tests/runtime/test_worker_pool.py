@@ -81,6 +81,71 @@ def test_if_more_are_to_get_tasks_and_there_is_no_spare_the_next_that_is_ready_d
     assert pool.ready(second.id, NAMES)
 
 
+def test_as_many_more_get_tasks_as_a_pool_grows_by(new_pool: Start) -> None:
+    pool = new_pool()
+    (first,) = pool.workers.values()
+    assert pool.ready(first.id, NAMES)
+    pool.grow(2)
+    second, third = pool.respawn(1.0)
+    assert pool.ready(second.id, NAMES)
+    assert pool.ready(third.id, NAMES)
+    assert pool.have_more(1), "whatever it has grown by, those that run many at once come beside"
+    assert pool.replace(b"", 1.0) is None
+    (fourth,) = pool.respawn(1.0)
+    assert pool.ready(fourth.id, NAMES)
+
+
+def test_a_pool_that_grows_takes_the_spare_and_starts_another(new_pool: Start) -> None:
+    pool = new_pool()
+    _successor, spare = spared(pool, 1.0)
+    pool.grow(1)
+    assert pool.replace(b"", 1.0) == (spare.id, NAMES)
+    (next_spare,) = pool.respawn(1.0)
+    assert not pool.ready(next_spare.id, NAMES)
+
+
+def test_nobody_has_the_place_of_a_worker_that_is_let_go(new_pool: Start) -> None:
+    pool = new_pool(2)
+    first, second = pool.workers.values()
+    assert pool.ready(first.id, NAMES)
+    assert pool.ready(second.id, NAMES)
+    for _ in range(2):
+        pool.let_go(second.id)
+    assert pool.respawn(1.0) == []
+    end(pool, second)
+    assert pool.stand_in(second.id, False, 1.0) is None
+    assert pool.respawn(60.0) == []
+    assert list(pool.workers) == [first.id]
+    pool.let_go(second.id)
+    pool.grow(1)
+    (third,) = pool.respawn(60.0)
+    assert pool.ready(third.id, NAMES), "it may grow again"
+
+
+def test_a_worker_that_is_let_go_costs_no_other_its_successor(new_pool: Start) -> None:
+    """While it ends there are more slots than workers, as if one were for a spare."""
+    pool = new_pool(2)
+    first, second = pool.workers.values()
+    for each in (first, second):
+        assert pool.ready(each.id, NAMES)
+    pool.keep_spare(1.0)
+    (spare,) = pool.respawn(1.0)
+    assert not pool.ready(spare.id, NAMES)
+    now = 1.0 + SPARE_KEPT_S
+    pool.respawn(now)
+    assert readable(spare.fd)
+    pool.reap(spare.fd)
+    pool.let_go(second.id)
+    end(pool, first)
+    assert pool.stand_in(first.id, False, 2 * now) is None
+    (successor,) = pool.respawn(2 * now)
+    assert pool.ready(successor.id, NAMES)
+    end(pool, second)
+    assert pool.respawn(3 * now) == []
+    assert pool.keep_spare(3 * now)
+    assert len(pool.respawn(3 * now)) == 1
+
+
 def test_what_was_never_ready_could_not_live_however_long_it_took(new_pool: Start) -> None:
     pool = new_pool()
     now = 100.0

@@ -37,7 +37,7 @@ def get(node: Node, path: str) -> tuple[int, str]:
 
 
 def web_processes(node: Node) -> list[psutil.Process]:
-    return [child for child in psutil.Process(node.pid).children() if "paceline.web" in " ".join(child.cmdline())]
+    return children_that_run("paceline.web", node.pid)
 
 
 @pytest.fixture(scope="module")

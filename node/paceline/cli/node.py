@@ -17,7 +17,16 @@ from paceline.cli.logs import configure
 from paceline.cli.options import DirectoryPath
 from paceline.cli.output import say
 from paceline.cli.parent import announce_error, check_descriptor, stop_with_parent
-from paceline.config import DEFAULT_PORT, MIB, QUEUE_LIMIT_BYTES, ClusterFile, NodeConfig, is_loopback
+from paceline.config import (
+    DEFAULT_PORT,
+    MIB,
+    QUEUE_LIMIT_BYTES,
+    ClusterFile,
+    NodeConfig,
+    is_loopback,
+    usable_cpus,
+)
+from paceline.errors import ConfigError
 from paceline.files import expanded
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 
@@ -40,6 +49,18 @@ NAMES_SHOWN = 5
 @setting("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
 @setting("--advertise", "advertise_host", metavar="HOST", help="The name or address that others reach this node by.")
 @setting("--workers", type=int, metavar="N", help="Worker processes. Default: one for each CPU.")
+@setting(
+    "--min-workers",
+    type=int,
+    metavar="N",
+    help="In place of --workers: so many, and more while tasks wait. Default: 1, with --max-workers.",
+)
+@setting(
+    "--max-workers",
+    type=int,
+    metavar="N",
+    help="The most there are then. Default: one for each CPU, with --min-workers.",
+)
 @setting(
     "--async-slots",
     type=int,
@@ -172,6 +193,9 @@ def config_of(
     dead_limit_mib: int | None,
     worker_max_rss_mib: int | None,
     worker_memory_limit_mib: int | None,
+    workers: int | None = None,
+    min_workers: int | None = None,
+    max_workers: int | None = None,
     **settings: Any,
 ) -> NodeConfig:
     """The checked settings. What was not given keeps the default of NodeConfig, so that no default stands twice."""
@@ -186,12 +210,26 @@ def config_of(
         "worker_max_rss_bytes": worker_max_rss_mib,
         "worker_memory_limit_bytes": worker_memory_limit_mib,
     }
+    given |= _workers_of(workers, min_workers, max_workers)
     given |= {name: mib * MIB for name, mib in sizes_mib.items() if mib is not None}
     if cluster_path is not None:
         given["cluster"] = ClusterFile.load(cluster_path)
     config = NodeConfig(discovery=not no_discovery, **given)
     config.validate()
     return config
+
+
+def _workers_of(workers: int | None, fewest: int | None, most: int | None) -> dict[str, int]:
+    """What of NodeConfig these say."""
+    if fewest is None and most is None:
+        return {} if workers is None else {"workers": workers}
+    if workers is not None:
+        raise ConfigError(
+            "--workers says how many there are at any time, and --min-workers and --max-workers between which numbers; "
+            "leave out the one or the others"
+        )
+    fewest = 1 if fewest is None else fewest
+    return {"workers": fewest, "max_workers": max(fewest, usable_cpus()) if most is None else most}
 
 
 def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> list[str]:
@@ -201,8 +239,11 @@ def greeting(config: NodeConfig, info: NodeInfo, cluster_path: str | None) -> li
     metrics = f", metrics at http://{info.metrics_address}/metrics" if info.metrics_address else ""
     data = f", data in {info.data_dir}" if info.data_dir else ""
     none = "none; put @task above a function of the module, and start the node again" if info.workers else "none"
+    workers = _count(info.workers, "worker")
+    if config.most_workers > config.workers:
+        workers += f", up to {config.most_workers} while tasks wait"
     lines = [
-        f"paceline node {info.node_id[:8]}{name} at {info.address}, {_count(info.workers, 'worker')}{metrics}{data}",
+        f"paceline node {info.node_id[:8]}{name} at {info.address}, {workers}{metrics}{data}",
         f"tasks: {tasks or none}",
     ]
     if config.queue_limit_bytes is None and config.effective_queue_limit_bytes < QUEUE_LIMIT_BYTES:

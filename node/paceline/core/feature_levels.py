@@ -24,7 +24,7 @@ from typing import Final
 from paceline_protocol import options
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import Options
-from paceline_protocol.messages.work import QUIET_LEVEL
+from paceline_protocol.messages.work import DEMAND_LEVEL, QUIET_LEVEL
 
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
@@ -41,6 +41,7 @@ LEVELS: Final[dict[int, str]] = {
     options.PROGRESS_LEVEL: "questions between nodes for what running tasks say of themselves",
     QUIET_LEVEL: "nodes that say why they take no tasks",
     options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",
+    DEMAND_LEVEL: "questions of nodes for how many workers there would be use",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

@@ -68,6 +68,7 @@ class Cluster:
         *modules: str | Path | ModuleType,
         nodes: int = 1,
         workers: int = 2,
+        max_workers: int | None = None,
         async_slots: int = ASYNC_SLOTS,
         journal: str = "memory",
         secure: bool = False,
@@ -78,7 +79,8 @@ class Cluster:
         """Describe a cluster; entering its ``with`` block starts it and waits until it is ready.
 
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
-        nodes and their workers. ``async_slots``: how many async tasks each node runs at once, beside what its
+        nodes and their workers. ``max_workers``: so many each node has while tasks wait, and ``workers`` otherwise;
+        None: always as many. ``async_slots``: how many async tasks each node runs at once, beside what its
         ``workers`` run. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
         block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
         ``drain_timeout``: so many seconds what a node runs may take to end once that is terminated; then another one
@@ -100,7 +102,7 @@ class Cluster:
         cluster_file = new_cluster(nodes) if secure else None
         if async_slots != ASYNC_SLOTS:
             options += ["--async-slots", str(async_slots)]
-        command = [*_node_command(modules, workers), *options]
+        command = [*_node_command(modules, workers, max_workers), *options]
         return cls(command, nodes, environment, journal=journal, cluster_file=cluster_file)
 
     def __enter__(self) -> Cluster:
@@ -228,10 +230,16 @@ def _check_count(name: str, value: object, lowest: int) -> None:
         raise ConfigError(f"{name} is {shown(value)}, and must be a whole number from {lowest}")
 
 
-def _node_command(modules: Iterable[str | Path | ModuleType], workers: int) -> list[str]:
+def _node_command(
+    modules: Iterable[str | Path | ModuleType], workers: int, max_workers: int | None = None
+) -> list[str]:
     _check_count("workers", workers, 0)
+    counts = ["--workers", str(workers)]
+    if max_workers is not None:
+        _check_count("max_workers", max_workers, 1)
+        counts = ["--min-workers", str(workers), "--max-workers", str(max_workers)]
     specs = [_module_spec(module) for module in modules]
-    options = ["--port", "0", "--workers", str(workers), "--no-discovery"]
+    options = ["--port", "0", *counts, "--no-discovery"]
     return [sys.executable, "-P", "-m", "paceline", "node", *specs, *options]
 
 

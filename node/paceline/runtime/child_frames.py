@@ -19,6 +19,7 @@ from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
 from paceline.runtime.children.lifetimes import OUTDATED, RELOAD_PATIENCE_S, Finding, Lifetimes
 from paceline.runtime.children.pool import ChildEnd
+from paceline.runtime.children.scaling import Scaling
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
 from paceline_protocol.codec import decode_defaults, decode_fields, encode
@@ -77,10 +78,12 @@ class ChildFrames:
         on_worker_failed: Callable[[bytes, WorkerFailed], None] | None,
         metrics: Callable[[float], bytes] | None,
         lifetimes: Lifetimes,
+        scaling: Scaling,
     ) -> None:
         """``children``: their processes, None if there are none. ``metrics``: what the web process is answered."""
         self.respawn_at = inf
         self.lifetimes = lifetimes
+        self.scaling = scaling
         self._core = core
         self._transport = transport
         self._counters = counters
@@ -88,6 +91,7 @@ class ChildFrames:
         self._on_worker_failed = on_worker_failed
         self._metrics = metrics
         self._has_said_too_large = False
+        self._not_needed: set[bytes] = set()  # workers that leave, and in whose places nobody is to be
         self._next_reload_at = 0.0
         self._kills: dict[bytes, NodeKill] = {}  # of workers, until they have ended
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
@@ -289,6 +293,36 @@ class ChildFrames:
         if slots.names() != names:
             self._core.on_names_changed()
 
+    def scale(self, now: float) -> None:
+        """Have more workers if tasks wait that they could run, and fewer if they have long had nothing to do."""
+        link, children, scaling = self._core.leader_link, self._children, self.scaling
+        slots = link.slots
+        idle = [each for each in slots.workers.values() if not (each.is_async or each.running)]
+        ready = slots.plain_workers
+        wanted, link.more_wanted = link.more_wanted, 0
+        scaling.look(ready - len(idle), ready, now)
+        if children is None or not slots.draining.takes_tasks:
+            return
+        if scaling.asks(ready - len(idle), ready):
+            more = scaling.grow(wanted, now)
+            if more:
+                self._start_more(children, more, now)
+            else:
+                self._core.on_all_busy()
+        elif scaling.may_shrink(now):
+            leaver = next((each for each in idle if not (each.is_leaving or each.is_ending)), None)
+            if leaver is not None:
+                scaling.shrink()
+                self._not_needed.add(leaver.worker_id)
+                slots.leave(leaver.worker_id, "there was nothing to do for it")
+
+    def _start_more(self, children: Children, count: int, now: float) -> None:
+        _logger.info("tasks wait: %d more workers are started, for %d in all", count, self.scaling.size)
+        children.grow(count)
+        for _ in range(count):
+            self._stands_in(children.replace(b"", now), now)  # a spare that is ready, in nobody's place
+        self.respawn_at = children.next_respawn(now)
+
     def reload(self, now: float) -> None:
         """Have every worker replaced by one that imports the modules as they are now: each leaves once such a one is
         ready as the spare. So if they can't be imported any more, the workers that there are go on."""
@@ -336,9 +370,14 @@ class ChildFrames:
             return
         names = slots.names()
         for worker_id in to_succeed:
-            self._stands_in(children.replace(worker_id, now), now)
+            if worker_id in self._not_needed:
+                children.let_go(worker_id)
+            else:
+                self._stands_in(children.replace(worker_id, now), now)
         for worker_id, why in slots.take_left():
-            _logger.info("worker %s is ended and replaced, as %s", worker_id.hex(), why)
+            what = "ended" if worker_id in self._not_needed else "ended and replaced"
+            _logger.info("worker %s is %s, as %s", worker_id.hex(), what, why)
+            self._not_needed.discard(worker_id)
             self._kills.setdefault(worker_id, NodeKill(causes.RECYCLED))
             children.dismiss(worker_id, now)
             if self.lifetimes.is_outdated(worker_id):
@@ -376,6 +415,7 @@ class ChildFrames:
     def _worker_ended(self, children: Children, ended: ChildEnd, now: float) -> None:
         core, worker_id = self._core, ended.id
         kill = self._kills.pop(worker_id, None)
+        self._not_needed.discard(worker_id)
         self.lifetimes.ends(worker_id)
         self._counters.worker_exits[ended.cause if kill is None else kill.cause] += 1
         slot = core.leader_link.slots.workers.get(worker_id)

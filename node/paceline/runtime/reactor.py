@@ -32,6 +32,7 @@ from paceline.errors import JournalFailed
 from paceline.runtime.child_frames import ChildFrames
 from paceline.runtime.children.interface import Children
 from paceline.runtime.children.lifetimes import LifetimeLimits, Lifetimes
+from paceline.runtime.children.scaling import Scaling
 from paceline.runtime.client_frames import ClientFrames
 from paceline.runtime.counters import Counters
 from paceline.runtime.forbidden import BATCH, Forbidden
@@ -96,9 +97,11 @@ class Reactor:
         save_identity: Callable[[], None] | None = None,
         metrics: Callable[[float], bytes] | None = None,
         lifetime_limits: LifetimeLimits | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         """``clock``: monotonic, in seconds. ``wall_clock``: in seconds since 1970, which may be set at any time.
-        ``metrics``: what the web process is answered. ``lifetime_limits``: when workers are replaced; None: never."""
+        ``metrics``: what the web process is answered. ``lifetime_limits``: when workers are replaced; None: never.
+        ``scaling``: how many workers there are to be; None: as many as there are."""
         self.core = core
         self.counters = Counters()
         self._transport = transport
@@ -121,7 +124,10 @@ class Reactor:
         self._clients = ClientFrames(core, transport, self.counters, self._forbidden, self._send_client)
         self._unsendable = 0  # replies and messages to peers
         lifetimes = Lifetimes(lifetime_limits or LifetimeLimits())
-        self._children = ChildFrames(core, transport, self.counters, children, on_worker_failed, metrics, lifetimes)
+        self.scaling = scaling or Scaling(0, 0)
+        self._children = ChildFrames(
+            core, transport, self.counters, children, on_worker_failed, metrics, lifetimes, self.scaling
+        )
         self._failure: JournalFailed | None = None  # of the journal: nothing is written or promised any more
         self._failed_term = 0  # the one that this node led when that happened
         self._ends_at = inf  # when the failure is raised, whoever leads
@@ -174,6 +180,8 @@ class Reactor:
             self._children.respawn(now)
         if now >= self._children.lifetimes.look_at:
             self._children.look(now)
+        if now >= self.scaling.look_at:
+            self._children.scale(now)
         if self.unsent:
             for gone in self.unsent.retry(self._transport.send_client):
                 self.core.on_client_gone(gone)
@@ -197,6 +205,7 @@ class Reactor:
             return 0.001
         due_at = min(deadline, self._children.respawn_at)  # of two, min() is no call
         due_at = min(due_at, self._children.lifetimes.look_at)
+        due_at = min(due_at, self.scaling.look_at)
         wait_s = min(due_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 

@@ -37,7 +37,7 @@ def run_node(config: NodeConfig, *, on_ready: Callable[[NodeInfo], None] | None 
     config.validate()
     for module in config.modules:
         check_module(module)  # each worker would find the same, and with a traceback
-    raise_open_files(config.workers)
+    raise_open_files(config.most_workers)
     if config.journal != "memory":
         make_directory(directory_of(config))
     start = new_start()

@@ -23,6 +23,7 @@ from paceline.names import Names
 from paceline.own_cluster import worker_environment
 from paceline.runtime.children.children import WorkerChildren
 from paceline.runtime.children.lifetimes import LifetimeLimits
+from paceline.runtime.children.scaling import Scaling
 from paceline.runtime.children.web_child import MetricsSource, Web, open_web
 from paceline.runtime.children.worker_pool import WorkerPool
 from paceline.runtime.core_at_start import new_core, open_storage, recovered_core
@@ -139,6 +140,7 @@ class Server:
             lifetime_limits=LifetimeLimits(
                 config.worker_max_age_s, config.worker_max_rss_bytes, config.worker_memory_limit_bytes
             ),
+            scaling=Scaling(config.workers, config.most_workers),
         )
         self._metrics = MetricsSource(self._reactor, self._journal, config.workers)
         children.start()

@@ -20,6 +20,8 @@ from paceline_protocol.messages.trace import Trace
 
 QUIET_LEVEL: Final = 13
 """The feature level of a node that can be told to take no tasks, and says why it takes none."""
+DEMAND_LEVEL: Final = 15
+"""The feature level of a leader that can be asked for how many more workers there would be use."""
 
 
 MAX_DRAIN_MS: Final = 10**11
@@ -234,6 +236,23 @@ class EnrolWithAsync(NamedTuple):
         return Enrol(*self[:-3])
 
 
+@message(160, Sender.PEER)
+class DemandQuery(NamedTuple):
+    """Node to leader: all my workers are busy, and I may have more; for how many would there be use? Asked again as
+    long as that is so. At feature level DEMAND_LEVEL."""
+
+    term: int
+
+
+@message(161, Sender.PEER, trusted=True)
+class Demand(NamedTuple):
+    """Leader to node, in answer: so many more workers would have what waits here begin in time. It is of a moment: a
+    lost, late or doubled copy does no harm."""
+
+    term: int
+    workers: int
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -250,5 +269,7 @@ WorkMessage: TypeAlias = (
     | RemarkAnswer
     | EnrolQuiet
     | SetAvailability
+    | DemandQuery
+    | Demand
     | Trace
 )

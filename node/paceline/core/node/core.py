@@ -228,6 +228,11 @@ class NodeCore:
         self.leader_link.account_changed()
         self._pacing.after(AT_ONCE, -inf)
 
+    def on_all_busy(self) -> None:
+        """All workers are busy, and this node may have more: ask for how many there would be use."""
+        self.leader_link.ask_for_demand()
+        self._pacing.after(AT_ONCE, -inf)
+
     def on_worker_trace(self, trace: Trace) -> None:
         """A worker has sent the stamps of a sampled task. The outcome follows, and nothing is done before that."""
         self.traces.add(trace)

@@ -24,6 +24,8 @@ from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
+    Demand,
+    DemandQuery,
     Dispatch,
     Enrol,
     EnrolQuiet,
@@ -84,6 +86,7 @@ class WorkExchange:
             StopTasks: leader_link.on_stop_tasks,
             RemarkQuery: self._on_remark_query,
             SetAvailability: leader_link.on_set_availability,
+            Demand: leader_link.on_demand,
         }
         self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
             NodeOutcomes: self._on_outcomes,
@@ -95,6 +98,7 @@ class WorkExchange:
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
+            DemandQuery: self._on_demand_query,
             Trace: self._on_trace,
         }
 
@@ -140,6 +144,9 @@ class WorkExchange:
 
     def _on_stopping(self, leader: Leader, sender: str, stopping: Stopping, now: float) -> None:
         leader.nodes.on_stopping(sender, stopping)
+
+    def _on_demand_query(self, leader: Leader, sender: str, query: DemandQuery, now: float) -> None:
+        leader.nodes.on_demand_query(sender, query, now)
 
     def _on_remark_query(self, sender: str, query: RemarkQuery, now: float) -> None:
         """Whoever asks is told, in whatever term: it is a question, and another leader's answers count for nothing."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paceline.core.measures.tally import OTHER
-from paceline.core.reports.demand import slots_wanted
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
 from paceline.core.reports.waiting import most_frequent
+from paceline.core.scheduling.demand import slots_wanted
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import TaskEnd
 

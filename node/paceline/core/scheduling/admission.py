@@ -136,7 +136,7 @@ class Admission:
             return Refusal.RESULT_EXPIRED, EXPIRED
         if task_id in self._table.released or task_id in self._table.dead:
             return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
-        if options is not None and (too_low := self.cluster_level.refusal_of(options)):
+        if options and (too_low := self.cluster_level.refusal_of(options)):
             # A client that is told that the cluster is not ready asks again by itself.
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
         if len(args) > settings.payload_limit_bytes:
@@ -166,7 +166,7 @@ class Admission:
         may_be_told = not self._tasks.is_settled or self._recent_names.is_awaiting(now)
         if may_be_told and not self._tasks.is_served(name) and not self._recent_names.has_left(name, now):
             return Refusal.NOT_READY, f"no node has told yet whether it runs {name!r}, and with which options"
-        wrong = "" if options is None else contradiction(options)
+        wrong = contradiction(options) if options else ""
         if not wrong:
             return None
         announced = ", ".join(self._defaults.of(name))

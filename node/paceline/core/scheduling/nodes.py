@@ -18,12 +18,14 @@ The file is long, as it has each message of that conversation, in both direction
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from math import inf
 from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.credits import ASYNC_SUFFIX
 from paceline.core.scheduling.defaults import Defaults
+from paceline.core.scheduling.demand import more_wanted
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
@@ -39,6 +41,8 @@ from paceline_protocol.messages.work import (
     MAX_DRAIN_MS,
     Availability,
     Beat,
+    Demand,
+    DemandQuery,
     Dispatch,
     Enrol,
     NodeBeat,
@@ -69,6 +73,8 @@ MAX_SLOTS: Final = 1 << 16
 MAX_ASYNC_SLOTS: Final = 1 << 24
 """Of one node, in all its workers."""
 MAX_TASKS: Final = 1 << 32
+DEMAND_S: Final = 0.1
+"""A node is told no sooner again for how many more workers there would be use: that costs what all names do."""
 _LOST: Final = int(TaskEnd.LOST)
 DISPATCH_TASKS: Final = 4_096
 DISPATCH_BYTES: Final = 4 << 20
@@ -82,6 +88,7 @@ class NodeState:
         "arrived_seq",
         "availability",
         "beat",
+        "demand_at",
         "dispatch_seq",
         "drains_until",
         "enrolled",
@@ -109,6 +116,7 @@ class NodeState:
         self.told_at = now
         self.untold_bytes = 0  # of outcomes that have arrived from another process since then
         self.beat: NodeBeat | None = None
+        self.demand_at = -inf  # when it was last told of the demand
 
     @property
     def is_stranger(self) -> bool:
@@ -286,6 +294,15 @@ class Nodes:
         for task_id in stopping.ids:
             if task_id in live and live[task_id].is_dispatched_to(node_id):
                 self._cancelling.stops(task_id)
+
+    def on_demand_query(self, node_id: str, query: DemandQuery, now: float) -> None:
+        """A node asks for how many more workers there would be use."""
+        state = self.by_id.get(node_id)
+        if state is None or not state.enrolled or query.term != self._term or now < state.demand_at + DEMAND_S:
+            return
+        state.demand_at = now
+        wanted = more_wanted(self._tasks, self._dispatcher.durations, node_id)
+        self.outbox.append((node_id, Demand(self._term, wanted)))
 
     def availability(self) -> dict[str, int]:
         """Of the nodes that have given their accounts, whether they take tasks."""

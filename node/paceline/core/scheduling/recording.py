@@ -198,7 +198,7 @@ class Recording:
         """Make a call a task. After all calls of a Submit, :meth:`submitted` is called. ``is_verbatim``: the call is as
         its client has packed it."""
         asked = call[CALL_OPTIONS]
-        if asked is not None:
+        if asked:
             logged = self._due.at_admission(asked, now)
             is_verbatim = is_verbatim and logged is asked
             call = (call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged)

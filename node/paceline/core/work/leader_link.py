@@ -34,10 +34,13 @@ from paceline_protocol.errors import PeerViolation
 from paceline_protocol.limits import LINK_BYTES_PER_S
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
+    DEMAND_LEVEL,
     MAX_DRAIN_MS,
     QUIET_LEVEL,
     Availability,
     Beat,
+    Demand,
+    DemandQuery,
     Dispatch,
     Enrol,
     EnrolQuiet,
@@ -100,6 +103,7 @@ class LeaderLink:
         self._seen_bytes = 0  # of all batches up to there
         self._reported = first  # to the leader that is followed
         self._progress_at = 0.0  # since then it has seen nothing new, or all that was reported
+        self.more_wanted = 0  # workers, as a leader has said; emptied by the caller
         self._recheck_seq = 0  # the leader gets a new account once outcomes up to this seq are recorded; 0: none
 
     # --- from the leader ----------------------------------------------------------------------------------------
@@ -319,6 +323,18 @@ class LeaderLink:
         """Whether the node has nothing that the leader waits for, and the leader knows that it takes nothing."""
         held = self._held
         return not (held.attempts or held.unrecorded or self._account_heard < self._account)
+
+    # --- more workers -------------------------------------------------------------------------------------------
+
+    def ask_for_demand(self) -> None:
+        """Ask the leader for how many more workers there would be use, if it understands that."""
+        if self.leader and self.level_of(self.leader) >= DEMAND_LEVEL:
+            self.outbox.append(DemandQuery(self.term))
+
+    def on_demand(self, sender: str, demand: Demand, now: float) -> None:
+        """The leader's answer."""
+        if self._follow(sender, demand.term, now):
+            self.more_wanted = demand.workers
 
     # --- to the leader ------------------------------------------------------------------------------------------
 

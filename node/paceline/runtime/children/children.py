@@ -58,6 +58,14 @@ class WorkerChildren:
         """Beside the workers there are to be so many that run many tasks at once. False if there are already."""
         return self._workers.have_more(count)
 
+    def grow(self, count: int) -> None:
+        """There are to be so many workers more. They are started by :meth:`respawn`."""
+        self._workers.grow(count)
+
+    def let_go(self, worker_id: bytes) -> None:
+        """That worker gets no tasks any more, and there is to be one less."""
+        self._workers.let_go(worker_id)
+
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
         return self._workers.ready(worker_id, names)

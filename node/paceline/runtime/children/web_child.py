@@ -129,7 +129,7 @@ class MetricsSource:
             | {
                 "turn_time": reactor.turn_time.as_dict(),
                 "journal_write": None if journal is None else journal.write_time.as_dict(),
-                "workers": self._workers,
+                "workers": reactor.scaling.size,
                 "web_exits": self.web_exits,
                 "build": self._build,
             }

@@ -11,6 +11,8 @@ The rules of this module:
   until it stands in for a worker that ended, which takes no process start then. SPARE_KEPT_S after the last such death,
   or task, it is ended, so that a node whose tasks don't crash has no memory in use for it. Where workers are replaced
   as they get old, there is always one.
+- There may come to be more workers, and fewer again (``scaling.py``). One that goes ends as one that is replaced, and
+  nobody has its place.
 - A worker that is to be replaced serves until it has run what it has, and the spare does then. It is told to end, which
   is no sign that workers can't live here, and killed if that takes longer than DISMISSED_S.
 
@@ -79,6 +81,7 @@ class WorkerPool(ChildPool):
         self._renewed: set[bytes] = set()  # that were ended as they may have old modules, and got no tasks
         self._last_blamed = 0
         self._retired = b""  # the spare that was ended because nothing needs it any more
+        self._let_go: set[bytes] = set()  # the workers that were told to end, and in whose places nobody is to be
 
     def have_more(self, count: int) -> bool:
         """From now on so many more workers get tasks than the pool was made for. False if they do already."""
@@ -87,6 +90,21 @@ class WorkerPool(ChildPool):
         self._size += count
         self._slots.extend(ChildSlot() for _ in range(count))
         return True
+
+    def grow(self, count: int) -> None:
+        """From now on there are to be so many workers more."""
+        self._size += count
+        self._plain_size += count
+        self._slots.extend(ChildSlot() for _ in range(count))
+
+    def let_go(self, worker_id: bytes) -> None:
+        """That worker gets no tasks any more, and has none; nobody does in its place."""
+        if worker_id in self.workers and worker_id not in self._let_go:
+            self._size -= 1
+            self._plain_size -= 1
+            self._serving.discard(worker_id)
+            self._explained.add(worker_id)
+            self._let_go.add(worker_id)
 
     def introduces_itself(self, worker_id: bytes) -> bool:
         """A worker says whether it is ready. False if it has said so before."""
@@ -152,6 +170,11 @@ class WorkerPool(ChildPool):
         )
 
     @property
+    def _has_slot_for_spare(self) -> bool:
+        """Beside those of workers that get tasks, and of those that have yet to end."""
+        return len(self._slots) - len(self._let_go) > self._size
+
+    @property
     def has_spare(self) -> bool:
         """Whether the spare is ready."""
         return self._spare is not None
@@ -170,16 +193,16 @@ class WorkerPool(ChildPool):
         self._serving.discard(worker_id)
         if self._ended_unready is not None and worker_id not in self._renewed:
             self._ended_unready += 1
-        if worker_id != self._retired:
-            if worker_id in self._renewed:
-                self._renewed.discard(worker_id)
-            elif self.is_spare(worker_id):
-                self._spare = None
-                if not self._stopped:
-                    _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), ended.how)
-        else:
+        if worker_id == self._retired or worker_id in self._let_go:
             self._slots = [slot for slot in self._slots if slot.unweighed is None or slot.unweighed.id != worker_id]
-            self._ready.discard(worker_id)
+            for known in (self._ready, self._explained, self._let_go):
+                known.discard(worker_id)
+        elif worker_id in self._renewed:
+            self._renewed.discard(worker_id)
+        elif self.is_spare(worker_id):
+            self._spare = None
+            if not self._stopped:
+                _logger.warning("the spare worker %s ended: %s; another is started", worker_id.hex(), ended.how)
         return ended
 
     def stand_in(self, worker_id: bytes, had_task: bool, now: float) -> ReadyWorker | None:
@@ -217,13 +240,13 @@ class WorkerPool(ChildPool):
         if self._always_spare:
             return False
         self._spare_until = now + SPARE_KEPT_S
-        if len(self._slots) > self._size:
+        if self._has_slot_for_spare:
             return False
         self._slots.append(ChildSlot())
         return True
 
     def respawn(self, now: float) -> list[Child]:
-        if len(self._slots) > self._size and now >= self._spare_until:
+        if self._has_slot_for_spare and now >= self._spare_until:
             self._retire_spare(now)
         for worker_id, until in list(self._dismissed.items()):
             if now >= until:
@@ -236,7 +259,7 @@ class WorkerPool(ChildPool):
         due = super().next_respawn(now)
         if self._stopped:
             return due
-        dues = [*self._dismissed.values(), self._spare_until if len(self._slots) > self._size else inf]
+        dues = [*self._dismissed.values(), self._spare_until if self._has_slot_for_spare else inf]
         soonest = min(dues) if due is None else min(due, *dues)
         return None if soonest == inf else soonest
 

@@ -1,5 +1,5 @@
-"""How many slots the cluster has use for, for whoever starts and stops nodes: a worker that runs one task at a time is
-a slot.
+"""How many slots the cluster has use for, for whoever starts and stops nodes, and for nodes that start and stop workers
+(``runtime/children/scaling.py``): a worker that runs one task at a time is a slot.
 
 A task that runs needs its slot. What waits is to begin within ``TARGET_WAIT_S``, if tasks of its name run as long as
 they did so far: a task that takes longer than that needs a slot of its own, and of shorter ones several share one. So
@@ -34,6 +34,15 @@ def slots_wanted(tasks: LiveTasks, durations: Durations) -> int:
     for name, count in tasks.waiting_for_slots().items():
         needed += count * _share(durations.cost_us(name))
     return busy + ceil(needed)
+
+
+def more_wanted(tasks: LiveTasks, durations: Durations, node_id: str) -> int:
+    """How many slots more than it has a node could have use for, with what waits in lanes."""
+    ledger = tasks.ledgers.get(node_id)
+    if ledger is None:
+        return 0
+    waiting = tasks.waiting_for_slots()
+    return ceil(sum([waiting[name] * _share(durations.cost_us(name)) for name in waiting if name in ledger.names]))
 
 
 def _share(duration_us: float) -> float:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from core.cluster_stories import node
+from core.node_scenarios import NodeScenario
 from core.scheduling.test_async_ledgers import cluster as with_async
 from core.scheduling.test_dispatch import make
+from core.scheduling.test_leader import TERM, Lead
 from paceline.core.measures.durations import Durations
-from paceline.core.reports.demand import TARGET_WAIT_S, slots_wanted
+from paceline.core.scheduling.demand import TARGET_WAIT_S, more_wanted, slots_wanted
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.nodes import DEMAND_S
+from paceline_protocol.messages.work import Demand, DemandQuery
 
 
 class Queue:
@@ -84,3 +89,61 @@ def test_tasks_that_run_many_at_once_have_slots_of_their_own() -> None:
     live.admit(make(100, name="add"), 0.0)
     dispatcher.dispatch(0.0)
     assert slots_wanted(live, Durations()) == 1
+
+
+# --- what a node is told that asks
+
+
+def told(lead: Lead, node_id: str, term: int = TERM) -> list[int]:
+    """A node asks."""
+    nodes = lead.leader.nodes
+    nodes.outbox.clear()
+    nodes.on_demand_query(node_id, DemandQuery(term), lead.now)
+    assert all(each == node_id and isinstance(demand, Demand) for each, demand in nodes.outbox)
+    return [demand.workers for _, demand in nodes.outbox if isinstance(demand, Demand)]
+
+
+def test_a_node_is_told_how_many_more_workers_what_waits_has_use_for_that_it_can_run() -> None:
+    live = LiveTasks()
+    live.settle()
+    durations = Durations()
+    for name in ("add", "sub"):
+        durations.observe(name, int(TARGET_WAIT_S * 1e6))
+    live.enrol("a", 1, ["add"])
+    live.enrol("b", 1, ["add", "sub"])
+    for number in range(3):
+        live.admit(make(number), 0.0)
+    for number in range(3, 8):
+        live.admit(make(number, name="sub"), 0.0)
+    assert [more_wanted(live, durations, node_id) for node_id in ("a", "b", "c")] == [3, 8, 0]
+
+
+def test_who_asks_is_told_and_not_again_at_once() -> None:
+    lead = Lead()
+    session = lead.client()
+    lead.submit(session, *range(20))
+    lead.commit()
+    lead.enrol("a", slots=1)
+    lead.dispatched()
+    waiting = lead.leader.tasks.waiting
+    assert waiting
+    (wanted,) = told(lead, "a")
+    assert 1 <= wanted <= waiting
+    assert told(lead, "a") == []
+    lead.now += DEMAND_S
+    assert told(lead, "a", TERM - 1) == []
+    assert told(lead, "b") == [], "it has given no account"
+    assert told(lead, "a") == [wanted]
+
+
+def test_a_node_asks_its_leader_which_may_be_in_the_same_process_and_keeps_what_it_says() -> None:
+    story = NodeScenario()
+    story.run(
+        "start abc expect=3\nuntil a leads\nadvance 1\nworker a w ready add\nworker b v ready add\n"
+        "client c hello a\nclient c submit 1 2 3 4 5 6 7 8 9\nadvance 0.5"
+    )
+    for node_id in "ab":
+        asking = node(story, node_id)
+        asking.on_all_busy()
+        story.run("advance 0.2")
+        assert asking.leader_link.more_wanted == 1, "of what nothing is known several share a worker"

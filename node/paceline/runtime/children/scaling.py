@@ -1,0 +1,64 @@
+"""How many workers a node has, between the fewest and the most that it may have.
+
+It has more as tasks wait that it could run. Whether any do, the leader alone knows: a node with all its workers busy
+asks, every LOOK_S, for how many more there would be use (``core/scheduling/demand.py``). It starts as many, and at most
+as many as it has: so a short burst starts few processes, and a long queue all of them within some seconds. Before the
+new ones are ready it does not ask again. Each node with busy workers is told the same number, so that several may start
+more together than one would have to; those go again.
+
+It has fewer once it did not need them for KEPT_S: the most workers that were busy in that time stay. One leaves at a
+time, between two tasks, and its modules need not be imported again for the next burst within that time.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+LOOK_S: Final = 0.25
+KEPT_S: Final = 60.0
+
+
+class Scaling:
+    """Of one node. ``size``: how many workers there are to be. ``look_at``: when to look next; inf: never, as there are
+    always as many."""
+
+    def __init__(self, fewest: int, most: int) -> None:
+        self.size = fewest
+        self.look_at = inf if fewest == most else 0.0
+        self._fewest = fewest
+        self._most = most
+        self._busiest = self._busiest_before = 0  # the most busy workers in this half of KEPT_S, and in the one before
+        self._half_ends_at = 0.0
+        self._kept_until = 0.0
+
+    def look(self, busy: int, ready: int, now: float) -> None:
+        """So many workers run something, of those that are ready."""
+        self.look_at = now + LOOK_S
+        if not self._half_ends_at:
+            self._kept_until = now + KEPT_S
+        if now >= self._half_ends_at:
+            self._busiest_before, self._busiest = self._busiest, 0
+            self._half_ends_at = now + KEPT_S / 2
+        self._busiest = max(self._busiest, busy)
+
+    def asks(self, busy: int, ready: int) -> bool:
+        """Whether to ask for how many more workers there would be use."""
+        return self.size < self._most and busy == ready == self.size
+
+    def grow(self, wanted: int, now: float) -> int:
+        """There would be use for so many more. Returns how many are to be started."""
+        more = min(wanted, self._most - self.size, self.size)
+        if more > 0:
+            self.size += more
+            self._kept_until = now + KEPT_S
+        return max(0, more)
+
+    def may_shrink(self, now: float) -> bool:
+        """Whether one may leave: fewer were busy for KEPT_S, and that long ago the last ones were started."""
+        needed = max(self._fewest, self._busiest, self._busiest_before)
+        return now >= self._kept_until and self.size > needed
+
+    def shrink(self) -> None:
+        """One leaves."""
+        self.size -= 1
