@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from integration.conftest import wait_until
+from integration.conftest import children_that_run, wait_until
 from paceline import Cluster
 from paceline.config import METRICS_PORT_OFFSET, ClusterFile, NodeConfig
 from paceline.errors import ConfigError, PortInUse
