@@ -29,7 +29,7 @@ from urllib.parse import quote, unquote, urlsplit
 from paceline.config import METRICS_OFF, parse_listen_address
 from paceline.errors import ConfigError
 from paceline.files import expanded
-from paceline.hosts import NOT_SHOWN, named
+from paceline.hosts import NOT_SHOWN, canonical_host, named
 from paceline.ownership import whose
 from paceline.settings_file import read_settings
 from paceline_bridge.formats.bodies import is_task_name, is_unicode
@@ -183,9 +183,10 @@ def shown(url: str) -> str:
     without = re.sub(r"//.*@", "//", url, flags=re.DOTALL).partition("?")[0]
     try:
         parts = urlsplit(without)
+        canonical_host(parts.hostname or "")
         # What follows a second // with a colon in it may be user and password, of a URL that was pasted into another.
-        is_url = bool(parts.scheme and parts.hostname and parts.port != 0) and not re.match(r"//.*:", parts.path)
-    except ValueError:  # what stands for the port may be the end of a password
+        is_url = bool(parts.scheme) and parts.port != 0 and not re.match(r"//.*:", parts.path)
+    except ValueError:  # what stands for the host or the port may be a part of a password
         is_url = False
     return without if is_url else ""
 

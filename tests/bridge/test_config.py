@@ -243,6 +243,11 @@ def test_a_url_in_the_wrong_place_of_a_file_is_not_shown(tmp_path: Path, text: s
     assert "s3cret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", ["amqp://u:s3 cret", "amqp://us3cret\0h", "amqp://u%3As3cret%40h/", "amqp://-s3cret/"])
+def test_what_stands_for_a_host_and_is_none_is_not_shown(url: str) -> None:
+    assert shown(url) == ""
+
+
 URL = "amqp://u:s3cret@h"
 
 

@@ -111,6 +111,12 @@ def _seed(properties: Any, body: bytes, bound: int) -> bytes:
 SETTINGS = SCRATCH / "bridge.toml"
 
 
+def shows_password(error: ConfigError, data: bytes) -> bool:
+    """Whether a refusal has the password of the seeds, where it stands as one: without the colon before it and the @
+    behind nobody can tell."""
+    return b":s3cret@" in data and "s3cret" in str(error)
+
+
 def bridge_file(data: bytes) -> str:
     """ConfigError."""
     SETTINGS.write_bytes(data)
@@ -118,7 +124,7 @@ def bridge_file(data: bytes) -> str:
         settings = {"urls": (), "queues": {}, **load(SETTINGS)}
         BridgeConfig(**settings).validate()
     except ConfigError as error:
-        must("s3cret" not in str(error), "a refusal that shows a password")
+        must(not shows_password(error, data), "a refusal that shows a password")
         return "ConfigError"
     return "read"
 
@@ -134,14 +140,14 @@ def amqp_url(data: bytes) -> str:
         try:
             check_url(url)
         except ConfigError as error:
-            must("s3cret" not in str(error), "a refusal that shows a password")
+            must(not shows_password(error, data), "a refusal that shows a password")
             return "ConfigError"
         vhost = vhost_of(url)
         must(vhost_of(spelled_out(url)) == vhost, "spelled out it is the URL of another vhost")
         try:
             parameters_of(url)
         except ConfigError as error:
-            must("s3cret" not in str(error), "a refusal that shows a password")
+            must(not shows_password(error, data), "a refusal that shows a password")
             return "ConfigError: an option"
     return "read"
 
