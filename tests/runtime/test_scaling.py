@@ -18,7 +18,7 @@ class Busy:
         """Returns how many workers there are afterwards, if as many leave as may."""
         until = self.now + for_s
         while self.now < until:
-            self.scaling.look(busy, self.scaling.size, self.now)
+            self.scaling.look(busy, self.now)
             if self.scaling.may_shrink(self.now):
                 self.scaling.shrink()
             self.now += LOOK_S

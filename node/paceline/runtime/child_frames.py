@@ -19,7 +19,7 @@ from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
 from paceline.runtime.children.lifetimes import OUTDATED, RELOAD_PATIENCE_S, Finding, Lifetimes
 from paceline.runtime.children.pool import ChildEnd
-from paceline.runtime.children.scaling import Scaling
+from paceline.runtime.children.scaling import NOT_NEEDED, Scaling
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
 from paceline_protocol.codec import decode_defaults, decode_fields, encode
@@ -91,7 +91,6 @@ class ChildFrames:
         self._on_worker_failed = on_worker_failed
         self._metrics = metrics
         self._has_said_too_large = False
-        self._not_needed: set[bytes] = set()  # workers that leave, and in whose places nobody is to be
         self._next_reload_at = 0.0
         self._kills: dict[bytes, NodeKill] = {}  # of workers, until they have ended
         self.handlers: dict[Source, dict[type[Any], ChildHandler]] = {
@@ -300,7 +299,7 @@ class ChildFrames:
         idle = [each for each in slots.workers.values() if not (each.is_async or each.running)]
         ready = slots.plain_workers
         wanted, link.more_wanted = link.more_wanted, 0
-        scaling.look(ready - len(idle), ready, now)
+        scaling.look(ready - len(idle), now)
         if children is None or not slots.draining.takes_tasks:
             return
         if scaling.asks(ready - len(idle), ready):
@@ -313,8 +312,7 @@ class ChildFrames:
             leaver = next((each for each in idle if not (each.is_leaving or each.is_ending)), None)
             if leaver is not None:
                 scaling.shrink()
-                self._not_needed.add(leaver.worker_id)
-                slots.leave(leaver.worker_id, "there was nothing to do for it")
+                slots.leave(leaver.worker_id, NOT_NEEDED)
 
     def _start_more(self, children: Children, count: int, now: float) -> None:
         _logger.info("tasks wait: %d more workers are started, for %d in all", count, self.scaling.size)
@@ -370,14 +368,13 @@ class ChildFrames:
             return
         names = slots.names()
         for worker_id in to_succeed:
-            if worker_id in self._not_needed:
+            if slots.leaving[worker_id] == NOT_NEEDED:
                 children.let_go(worker_id)
             else:
                 self._stands_in(children.replace(worker_id, now), now)
         for worker_id, why in slots.take_left():
-            what = "ended" if worker_id in self._not_needed else "ended and replaced"
+            what = "ended" if why == NOT_NEEDED else "ended and replaced"
             _logger.info("worker %s is %s, as %s", worker_id.hex(), what, why)
-            self._not_needed.discard(worker_id)
             self._kills.setdefault(worker_id, NodeKill(causes.RECYCLED))
             children.dismiss(worker_id, now)
             if self.lifetimes.is_outdated(worker_id):
@@ -415,7 +412,6 @@ class ChildFrames:
     def _worker_ended(self, children: Children, ended: ChildEnd, now: float) -> None:
         core, worker_id = self._core, ended.id
         kill = self._kills.pop(worker_id, None)
-        self._not_needed.discard(worker_id)
         self.lifetimes.ends(worker_id)
         self._counters.worker_exits[ended.cause if kill is None else kill.cause] += 1
         slot = core.leader_link.slots.workers.get(worker_id)

@@ -31,9 +31,7 @@ def slots_wanted(tasks: LiveTasks, durations: Durations) -> int:
         busy += min(held, ledger.slots)
         if held > ledger.slots:
             needed += (held - ledger.slots) * _share(ledger.cost_us / held)
-    for name, count in tasks.waiting_for_slots().items():
-        needed += count * _share(durations.cost_us(name))
-    return busy + ceil(needed)
+    return busy + ceil(needed + _needed(tasks.waiting_for_slots(), durations))
 
 
 def more_wanted(tasks: LiveTasks, durations: Durations, node_id: str) -> int:
@@ -41,8 +39,13 @@ def more_wanted(tasks: LiveTasks, durations: Durations, node_id: str) -> int:
     ledger = tasks.ledgers.get(node_id)
     if ledger is None:
         return 0
-    waiting = tasks.waiting_for_slots()
-    return ceil(sum([waiting[name] * _share(durations.cost_us(name)) for name in waiting if name in ledger.names]))
+    waiting = {name: count for name, count in tasks.waiting_for_slots().items() if name in ledger.names}
+    return ceil(_needed(waiting, durations))
+
+
+def _needed(waiting: dict[str, int], durations: Durations) -> float:
+    """``waiting``: how many tasks, by name."""
+    return sum([count * _share(durations.cost_us(name)) for name, count in waiting.items()])
 
 
 def _share(duration_us: float) -> float:

@@ -295,13 +295,15 @@ class Lanes(Place):
 
     def waiting_unserved(self, limit: int) -> dict[str, int]:
         """The same, of the names that no node can run."""
-        names = chain.from_iterable([lane.names for lane in self._lanes if not lane.nodes])
-        return {name: count for name in islice(names, limit) if (count := self._names[name].count)}
+        return self._waiting_in([lane for lane in self._lanes if not lane.nodes], limit)
 
     def waiting_for_slots(self, limit: int) -> dict[str, int]:
         """The same, without the names that nodes run many at once."""
         ledgers = self._ledgers
         lanes = [lane for lane in self._lanes if not lane.nodes or not all(ledgers[key].is_async for key in lane.nodes)]
+        return self._waiting_in(lanes, limit)
+
+    def _waiting_in(self, lanes: Iterable[Lane], limit: int) -> dict[str, int]:
         names = chain.from_iterable([lane.names for lane in lanes])
         return {name: count for name in islice(names, limit) if (count := self._names[name].count)}
 

@@ -17,6 +17,8 @@ from typing import Final
 
 LOOK_S: Final = 0.25
 KEPT_S: Final = 60.0
+NOT_NEEDED: Final = "there was nothing to do for it"
+"""Why a worker leaves in whose place nobody is to be."""
 
 
 class Scaling:
@@ -32,8 +34,8 @@ class Scaling:
         self._half_ends_at = 0.0
         self._kept_until = 0.0
 
-    def look(self, busy: int, ready: int, now: float) -> None:
-        """So many workers run something, of those that are ready."""
+    def look(self, busy: int, now: float) -> None:
+        """So many workers run something."""
         self.look_at = now + LOOK_S
         if not self._half_ends_at:
             self._kept_until = now + KEPT_S

@@ -67,7 +67,8 @@ class WorkerPool(ChildPool):
             arguments=("--payload-limit", str(payload_limit_bytes), *format_arguments, "--", *modules),
             environment=environment,
         )
-        self._size = self._plain_size = size
+        self._size = size
+        self._has_more = False  # workers beside those that the pool was made for, or has grown by
         self._introduced: set[bytes] = set()  # have said whether they are ready
         self._ready: set[bytes] = set()  # kept until their ends are weighed
         self._spare: ReadyWorker | None = None
@@ -85,23 +86,21 @@ class WorkerPool(ChildPool):
 
     def have_more(self, count: int) -> bool:
         """From now on so many more workers get tasks than the pool was made for. False if they do already."""
-        if self._size > self._plain_size:
+        if self._has_more:
             return False
-        self._size += count
-        self._slots.extend(ChildSlot() for _ in range(count))
+        self._has_more = True
+        self.grow(count)
         return True
 
     def grow(self, count: int) -> None:
         """From now on there are to be so many workers more."""
         self._size += count
-        self._plain_size += count
         self._slots.extend(ChildSlot() for _ in range(count))
 
     def let_go(self, worker_id: bytes) -> None:
         """That worker gets no tasks any more, and has none; nobody does in its place."""
         if worker_id in self.workers and worker_id not in self._let_go:
             self._size -= 1
-            self._plain_size -= 1
             self._serving.discard(worker_id)
             self._explained.add(worker_id)
             self._let_go.add(worker_id)
