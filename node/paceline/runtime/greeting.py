@@ -80,7 +80,10 @@ class Greeting:
             self._is_said = True
             if self._on_ready is not None:
                 self._on_ready(self._info(now, leader_id))
-        if leader_id and not core.role.missing_voters() and core.identity.cluster_id:
+        # A leader that does not hear this node yet counts it for nothing: whoever goes on to the next node, as in a
+        # rolling restart, would take its majority away.
+        hears = leader_id and core.leader_link.has_told
+        if hears and not core.role.missing_voters() and core.identity.cluster_id:
             self.is_over = True
             announce(self._config, {"ready": True})
 

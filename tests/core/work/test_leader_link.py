@@ -104,6 +104,18 @@ def test_a_new_leader_gets_an_account_and_everything_that_is_not_recorded() -> N
     assert link.leader == "m"
 
 
+def test_a_node_knows_that_its_leader_hears_it_once_a_beat_names_its_account() -> None:
+    link = LeaderLink(SETTINGS, 1)
+    link.worker_ready(b"w", ("add",))
+    assert not link.has_told
+    beat(link, account=0)
+    assert not link.has_told, "it hears its leader, which may not hear it yet"
+    beat(link, account=the_enrol(link).version)
+    assert link.has_told
+    link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    assert not link.has_told, "the next leader has to"
+
+
 def test_an_account_is_repeated_until_a_beat_names_it() -> None:
     link = enrolled(b"w")
     beat(link, account=0)

@@ -322,7 +322,12 @@ class LeaderLink:
     def has_drained(self) -> bool:
         """Whether the node has nothing that the leader waits for, and the leader knows that it takes nothing."""
         held = self._held
-        return not (held.attempts or held.unrecorded or self._account_heard < self._account)
+        return not (held.attempts or held.unrecorded or not self.has_told)
+
+    @property
+    def has_told(self) -> bool:
+        """Whether the leader has this node's account, so that each of the two hears the other."""
+        return self._account_heard >= self._account
 
     # --- more workers -------------------------------------------------------------------------------------------
 
