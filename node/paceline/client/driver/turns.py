@@ -37,6 +37,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final, TypeVar
 
 from paceline.client.driver.connections import Connections
@@ -62,22 +63,20 @@ T = TypeVar("T")
 
 
 class _Waiter:
-    """A thread in :meth:`Turns.wait_until`. ``seen_s``: when it was there last."""
+    """A thread in :meth:`Turns.wait_until`. ``seen_s``: when it was there last. ``wake``: it is set to wake the thread
+    while another drives; most drive themselves, and have none."""
 
-    __slots__ = ("ident", "lock", "ready", "seen_s")
+    __slots__ = ("ident", "ready", "seen_s", "wake")
 
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
-        self.ident = threading.get_ident()
-        self.lock = threading.Lock()
-        self.lock.acquire()
+        self.ident = get_ident()
         self.seen_s = 0.0
+        self.wake: Wake | None = None
 
-    def wake(self) -> None:
-        try:
-            self.lock.release()
-        except RuntimeError:
-            pass  # it was woken before
+    def wake_up(self) -> None:
+        if self.wake is not None:
+            self.wake.set()
 
 
 class Turns:
@@ -199,14 +198,15 @@ class Turns:
                     rest_s = self._drive(me, deadline_s) if drives else self._wait_turn(me, now, deadline_s)
                 if self._resolver.ended:
                     self.run_callbacks()
-                let_handlers_run()
-                if rest_s >= 0:
-                    if drives:
-                        self._connections.sleep(rest_s)
-                    else:
-                        me.lock.acquire(timeout=rest_s)
-                elif rest_s != _AGAIN:
+                if rest_s in (_READY, _LATE):
                     return rest_s == _READY
+                let_handlers_run()
+                if rest_s == _AGAIN:
+                    continue
+                if drives:
+                    self._connections.sleep(rest_s)
+                elif me.wake is not None:
+                    me.wake.wait(rest_s)
         except BaseException:
             with self.lock:
                 self._leave(me)
@@ -239,7 +239,8 @@ class Turns:
             if now >= deadline_s:
                 rest_s = _LATE
                 break
-            rest_s = max(0.0, min(self._session.next_deadline(), now + SLEEP_LIMIT_S, deadline_s) - now)
+            until_s = min(self._session.next_deadline(), deadline_s)
+            rest_s = max(0.0, min(until_s - now, SLEEP_LIMIT_S))
             me.seen_s = now
             self.asleep = True
             break
@@ -255,6 +256,8 @@ class Turns:
             self._leave(me)
             return _READY if me.ready() else _LATE
         me.seen_s = now
+        if me.wake is None:
+            me.wake = Wake()
         if me not in self._waiting:
             self._waiting.append(me)
         return min(STALE_S, deadline_s - now)
@@ -275,7 +278,7 @@ class Turns:
     def _hand_on(self) -> None:
         """Make a waiting thread the driver, or tell the background thread that nobody is."""
         if self._waiting:
-            self._waiting.popleft().wake()
+            self._waiting.popleft().wake_up()
         else:
             self.undriven.set()
 
@@ -318,7 +321,7 @@ class Turns:
         """Those that are ready, and those that nobody has seen for long: they were interrupted, or look again."""
         for waiter in [each for each in self._waiting if each.ready() or now > each.seen_s + 10 * STALE_S]:
             self._waiting.remove(waiter)
-            waiter.wake()
+            waiter.wake_up()
 
     def flush(self, now: float) -> None:
         """Under the lock, after the session was asked for something: send it, and let a sleeping driver see what
@@ -367,7 +370,7 @@ class Turns:
         """End every wait, and let none begin. Called under the lock."""
         self.unusable = unusable
         for waiter in self._waiting:
-            waiter.wake()
+            waiter.wake_up()
         self._waiting.clear()
         self._connections.interrupt()
         self.undriven.set()
@@ -399,7 +402,7 @@ class Turns:
                 return
             self._connections.close()
             driver = self._driver
-            if driver is None or driver.ident == threading.get_ident() or not self.has_driver:
+            if driver is None or driver.ident == get_ident() or not self.has_driver:
                 self._connections.close_pipe()
             self.is_closed = True
 
