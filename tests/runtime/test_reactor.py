@@ -133,6 +133,11 @@ class PlayedChildren:
     def let_go(self, worker_id: bytes) -> None:
         self.size -= 1
 
+    def give_up_one(self) -> bool:
+        is_any = self.size > len(self.introduced)
+        self.size -= is_any
+        return is_any
+
     def withhold(self, worker_id: bytes, through: int) -> None:
         pass
 
@@ -882,6 +887,41 @@ def test_a_node_that_takes_no_tasks_does_not_grow() -> None:
     rig.turn(wanted=9)
     rig.turn()
     assert (rig.asked, rig.children.size) == (0, 1)
+
+
+@source_only
+def test_a_task_that_is_about_to_get_the_worker_that_has_just_answered_keeps_it_busy() -> None:
+    rig = Scaled()
+    rig.give(1)
+    rig.give(2)
+    rig.now += scaling.LOOK_S
+    rig.say("worker", Done((((1).to_bytes(16), 1, TaskEnd.SUCCEEDED, b"", 1_000_000),)))
+    assert rig.asked == 1
+
+
+@source_only
+def test_a_node_with_a_worker_more_than_there_are_to_be_asks_as_well() -> None:
+    rig = Scaled()
+    rig.come("from many at once to one at a time")
+    rig.give(1)
+    rig.give(2)
+    rig.turn()
+    assert rig.asked == 1
+
+
+@source_only
+def test_a_worker_that_never_is_ready_goes_and_not_the_one_that_serves() -> None:
+    rig = Scaled()
+    rig.give(1)
+    rig.turn(wanted=1)
+    assert rig.children.size == 2
+    rig.say("worker", Done((((1).to_bytes(16), 1, TaskEnd.SUCCEEDED, b"", 1_000_000),)))
+    for _ in range(4):
+        rig.now += scaling.KEPT_S
+        rig.turn()
+    assert rig.link.slots.serving == 1
+    assert (rig.children.size, rig.reactor.scaling.size) == (1, 1)
+    assert rig.children.dismissed == []
 
 
 @source_only

@@ -35,6 +35,7 @@ def test_it_asks_while_all_that_there_are_to_be_are_ready_and_busy() -> None:
     assert scaling.asks(2, 2)
     assert not scaling.asks(1, 2)
     assert not scaling.asks(1, 1), "one is yet to come"
+    assert scaling.asks(3, 3), "one that ran many tasks at once is one as the others now"
     assert scaling.grow(2, 0.0) == 2
     assert not scaling.asks(2, 2)
     assert not scaling.asks(4, 4), "there may be no more"
@@ -62,10 +63,11 @@ def test_it_never_has_fewer_than_the_fewest() -> None:
     assert busy.look(0, 3 * KEPT_S) == 2
 
 
-def test_a_short_burst_each_half_minute_keeps_its_workers() -> None:
+def test_a_short_burst_within_each_minute_keeps_its_workers() -> None:
     busy = Busy(1, 4)
     busy.scaling.grow(1, busy.now)
     busy.scaling.grow(2, busy.now)
     for _ in range(10):
-        assert busy.look(4) == 4
-        assert busy.look(0, KEPT_S / 2 - LOOK_S) == 4
+        assert busy.look(4, KEPT_S / 2 - 1.0) == 4, "whenever it is in the minute"
+        assert busy.look(0, KEPT_S - LOOK_S) == 4
+    assert busy.look(0, KEPT_S / 4) == 1

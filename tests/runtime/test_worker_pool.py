@@ -146,6 +146,26 @@ def test_a_worker_that_is_let_go_costs_no_other_its_successor(new_pool: Start) -
     assert len(pool.respawn(3 * now)) == 1
 
 
+def test_a_worker_that_is_not_ready_is_given_up_whether_it_lives_or_has_ended(new_pool: Start) -> None:
+    pool = new_pool(3)
+    first, second, third = pool.workers.values()
+    assert pool.ready(first.id, NAMES)
+    end(pool, second)
+    assert pool.stand_in(second.id, False, 1.0) is None
+    assert pool.give_up_one()
+    assert pool.next_respawn(60.0) is None, "nobody comes in the place of the one that has ended"
+    assert not pool.is_spare(third.id)
+    assert pool.give_up_one()
+    assert pool.is_spare(third.id), "the node does not hear of it"
+    assert not pool.ready(third.id, NAMES), "it says so late"
+    assert pool.keep_spare(60.0), "its place is not that of a spare"
+    assert readable(third.fd)
+    assert pool.reap(third.fd) == ChildEnd(third.id, "killed by SIGKILL", KILLED)
+    assert not pool.give_up_one(), "all that are to get tasks do"
+    (spare,) = pool.respawn(60.0)
+    assert not pool.ready(spare.id, NAMES)
+
+
 def test_what_was_never_ready_could_not_live_however_long_it_took(new_pool: Start) -> None:
     pool = new_pool()
     now = 100.0

@@ -298,21 +298,33 @@ class ChildFrames:
         slots = link.slots
         idle = [each for each in slots.workers.values() if not (each.is_async or each.running)]
         ready = slots.plain_workers
+        # One that has just answered is about to get the task that waits here.
+        busy = min(ready, ready - len(idle) + len(slots.queue))
         wanted, link.more_wanted = link.more_wanted, 0
-        scaling.look(ready - len(idle), now)
+        scaling.look(busy, now)
         if children is None or not slots.draining.takes_tasks:
             return
-        if scaling.asks(ready - len(idle), ready):
+        if scaling.asks(busy, ready):
             more = scaling.grow(wanted, now)
             if more:
                 self._start_more(children, more, now)
             else:
                 self._core.on_all_busy()
         elif scaling.may_shrink(now):
+            if ready < scaling.size:
+                self._give_up_one(children, now)
+                return
             leaver = next((each for each in idle if not (each.is_leaving or each.is_ending)), None)
             if leaver is not None:
                 scaling.shrink()
                 slots.leave(leaver.worker_id, NOT_NEEDED)
+
+    def _give_up_one(self, children: Children, now: float) -> None:
+        """One worker less, of those that are not ready."""
+        if children.give_up_one():
+            self.scaling.shrink()
+            self.respawn_at = children.next_respawn(now)
+            _logger.info("a worker that is not ready is given up, as %s", NOT_NEEDED)
 
     def _start_more(self, children: Children, count: int, now: float) -> None:
         _logger.info("tasks wait: %d more workers are started, for %d in all", count, self.scaling.size)

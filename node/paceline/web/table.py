@@ -266,7 +266,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "For how long they did.",
         _one("loops_blocked_s"),
     ),
-    MetricSpec("paceline_slots_desired", "gauge", (), "Workers that this node was told to have.", _one("workers")),
+    MetricSpec("paceline_slots_desired", "gauge", (), "Workers that this node is to have now.", _one("workers")),
     MetricSpec("paceline_assigned_tasks", "gauge", (), "Tasks on this node that no worker has yet.", _one("assigned")),
     MetricSpec(
         "paceline_worker_exits_total",

@@ -66,6 +66,10 @@ class WorkerChildren:
         """That worker gets no tasks any more, and there is to be one less."""
         self._workers.let_go(worker_id)
 
+    def give_up_one(self) -> bool:
+        """There is to be one worker less, of those that are not ready. False if there is none."""
+        return self._workers.give_up_one()
+
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker is ready. True if it gets tasks; the spare does not, and the core does not hear of it."""
         return self._workers.ready(worker_id, names)

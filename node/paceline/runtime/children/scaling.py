@@ -7,16 +7,20 @@ new ones are ready it does not ask again. Each node with busy workers is told th
 more together than one would have to; those go again.
 
 It has fewer once it did not need them for KEPT_S: the most workers that were busy in that time stay. One leaves at a
-time, between two tasks, and its modules need not be imported again for the next burst within that time.
+time, between two tasks, and its modules need not be imported again for the next burst within that time. One that is not
+ready leaves first: where modules can't be imported any more, those that are would have no successors.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from typing import Final
 
 LOOK_S: Final = 0.25
 KEPT_S: Final = 60.0
+_PARTS: Final = 6
+"""Of KEPT_S, for each of which it is remembered how many workers were busy; and of one more, which grows."""
 NOT_NEEDED: Final = "there was nothing to do for it"
 """Why a worker leaves in whose place nobody is to be."""
 
@@ -30,23 +34,23 @@ class Scaling:
         self.look_at = inf if fewest == most else 0.0
         self._fewest = fewest
         self._most = most
-        self._busiest = self._busiest_before = 0  # the most busy workers in this half of KEPT_S, and in the one before
-        self._half_ends_at = 0.0
+        self._busiest: deque[int] = deque([0], _PARTS + 1)  # the most busy workers in each part, the current one last
+        self._part_ends_at = 0.0
         self._kept_until = 0.0
 
     def look(self, busy: int, now: float) -> None:
         """So many workers run something."""
         self.look_at = now + LOOK_S
-        if not self._half_ends_at:
+        if not self._part_ends_at:
             self._kept_until = now + KEPT_S
-        if now >= self._half_ends_at:
-            self._busiest_before, self._busiest = self._busiest, 0
-            self._half_ends_at = now + KEPT_S / 2
-        self._busiest = max(self._busiest, busy)
+        if now >= self._part_ends_at:
+            self._busiest.append(0)
+            self._part_ends_at = now + KEPT_S / _PARTS
+        self._busiest[-1] = max(self._busiest[-1], busy)
 
     def asks(self, busy: int, ready: int) -> bool:
         """Whether to ask for how many more workers there would be use."""
-        return self.size < self._most and busy == ready == self.size
+        return self.size <= ready == busy and self.size < self._most
 
     def grow(self, wanted: int, now: float) -> int:
         """There would be use for so many more. Returns how many are to be started."""
@@ -58,7 +62,7 @@ class Scaling:
 
     def may_shrink(self, now: float) -> bool:
         """Whether one may leave: fewer were busy for KEPT_S, and that long ago the last ones were started."""
-        needed = max(self._fewest, self._busiest, self._busiest_before)
+        needed = max(self._fewest, *self._busiest)
         return now >= self._kept_until and self.size > needed
 
     def shrink(self) -> None:

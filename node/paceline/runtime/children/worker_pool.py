@@ -12,7 +12,7 @@ The rules of this module:
   or task, it is ended, so that a node whose tasks don't crash has no memory in use for it. Where workers are replaced
   as they get old, there is always one.
 - There may come to be more workers, and fewer again (``scaling.py``). One that goes ends as one that is replaced, and
-  nobody has its place.
+  nobody has its place. One that is not ready goes first: it may never be, and those that are ready would be missed.
 - A worker that is to be replaced serves until it has run what it has, and the spare does then. It is told to end, which
   is no sign that workers can't live here, and killed if that takes longer than DISMISSED_S.
 
@@ -82,7 +82,7 @@ class WorkerPool(ChildPool):
         self._renewed: set[bytes] = set()  # that were ended as they may have old modules, and got no tasks
         self._last_blamed = 0
         self._retired = b""  # the spare that was ended because nothing needs it any more
-        self._let_go: set[bytes] = set()  # the workers that were told to end, and in whose places nobody is to be
+        self._let_go: set[bytes] = set()  # the workers that are to end, and in whose places nobody is to be
 
     def have_more(self, count: int) -> bool:
         """From now on so many more workers get tasks than the pool was made for. False if they do already."""
@@ -105,6 +105,25 @@ class WorkerPool(ChildPool):
             self._explained.add(worker_id)
             self._let_go.add(worker_id)
 
+    def give_up_one(self) -> bool:
+        """There is to be one worker less, of those that are to get tasks and are not ready, which one may never be.
+        False if there is none."""
+        if len(self._serving) >= self._size:
+            return False
+        ending = self._let_go | self._renewed
+        slot = next((each for each in self._slots if each.child is None), None) or next(
+            (each for each in self._slots if each.child is not None and each.child.id not in self._ready | ending), None
+        )
+        if slot is None:
+            return False
+        self._size -= 1
+        if slot.child is None:
+            self._slots.remove(slot)
+        else:
+            self._let_go.add(slot.child.id)
+            self.kill(slot.child.id)
+        return True
+
     def introduces_itself(self, worker_id: bytes) -> bool:
         """A worker says whether it is ready. False if it has said so before."""
         if worker_id in self._introduced:
@@ -115,7 +134,7 @@ class WorkerPool(ChildPool):
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         """A worker has imported its modules. True if it is to get tasks, False if it is the spare."""
-        if worker_id not in self.workers or worker_id in self._renewed:
+        if worker_id not in self.workers or worker_id in self._renewed or worker_id in self._let_go:
             return False  # it has ended, or is being ended, and this was read late
         self._ready.add(worker_id)
         self._ended_unready = None
@@ -165,6 +184,7 @@ class WorkerPool(ChildPool):
         return (
             worker_id == self._retired
             or worker_id in self._renewed
+            or (worker_id in self._let_go and worker_id not in self._ready)
             or (self._spare is not None and self._spare[0] == worker_id)
         )
 
@@ -268,7 +288,7 @@ class WorkerPool(ChildPool):
         good if one hangs."""
         if self._size:
             self.keep_spare(now)
-        ended = self.workers.keys() - self._ready - self._renewed
+        ended = self.workers.keys() - self._ready - self._renewed - self._let_go
         if self._spare is not None:
             ended.add(self._spare[0])
             self._spare = None
