@@ -82,7 +82,8 @@ class Greeting:
                 self._on_ready(self._info(now, leader_id))
         # A leader that does not hear this node yet counts it for nothing: whoever goes on to the next node, as in a
         # rolling restart, would take its majority away.
-        hears = leader_id and core.leader_link.has_told
+        link = core.leader_link
+        hears = leader_id and link.has_told and link.is_heard_by(leader_id)
         if hears and not core.role.missing_voters() and core.identity.cluster_id:
             self.is_over = True
             announce(self._config, {"ready": True})

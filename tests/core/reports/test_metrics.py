@@ -153,6 +153,21 @@ def test_a_node_without_a_leader_is_not_ready_and_says_why() -> None:
     assert told(story, "a")["leader_known"] is False
 
 
+def test_a_node_that_its_leader_does_not_hear_is_not_ready_though_it_hears_its_leader() -> None:
+    story = NodeScenario()
+    story.run("start abc expect=3\nuntil a leads\nadvance 2")
+    assert told(story, "b")["not_ready"] == []
+    send, deaf_to_b = story._send, [True]
+    story._send = lambda sender, batches: None if sender == "b" and deaf_to_b else send(sender, batches)  # type: ignore[method-assign]
+    story.run("advance 3")
+    assert told(story, "b")["leader_known"]
+    assert told(story, "b")["not_ready"] == ["the leader does not hear it, or has not yet, and counts it for nothing"]
+    assert [told(story, each)["not_ready"] for each in "ac"] == [[], []]
+    deaf_to_b.clear()
+    story.run("advance 1")
+    assert told(story, "b")["not_ready"] == []
+
+
 def test_a_change_of_leaders_is_counted_by_every_node() -> None:
     story = NodeScenario()
     story.run("start abc expect=3\nuntil a leads\nadvance 1\nstop a\nadvance 3")

@@ -116,6 +116,25 @@ def test_a_node_knows_that_its_leader_hears_it_once_a_beat_names_its_account() -
     assert not link.has_told, "the next leader has to"
 
 
+def test_a_leader_hears_a_node_if_its_last_beat_names_an_account_of_this_process() -> None:
+    link = LeaderLink(SETTINGS, 1)
+    assert not link.is_heard_by("l")
+    link.worker_ready(b"w", ("add",))
+    beat(link, account=FIRST)
+    assert not link.is_heard_by("l"), "that was the process before"
+    beat(link, account=the_enrol(link).version)
+    assert link.is_heard_by("l")
+    assert not link.is_heard_by("m"), "which has been elected, and has said nothing"
+    link.worker_ready(b"v", ("add",))
+    assert link.is_heard_by("l"), "of the other worker it will hear"
+    beat(link, account=0)
+    assert not link.is_heard_by("l"), "it has given the node up"
+    beat(link)
+    assert link.is_heard_by("l")
+    link.on_beat("m", Beat(2, 0, 0, 0), 1.0)
+    assert not link.is_heard_by("m")
+
+
 def test_an_account_is_repeated_until_a_beat_names_it() -> None:
     link = enrolled(b"w")
     beat(link, account=0)

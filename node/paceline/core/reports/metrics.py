@@ -93,9 +93,12 @@ def not_ready(node: NodeCore, now: float) -> list[str]:
         reasons.append("it drains, and takes no tasks")
     if waiting := forming(node, now):
         reasons.append(waiting)
-    if not node.leader_id(now):
+    leader_id = node.leader_id(now)
+    if not leader_id:
         why = leaderless(node, now)
         reasons.append("no leader is known" + (f": {why}" if why else ""))
+    elif not node.leader_link.is_heard_by(leader_id):
+        reasons.append("the leader does not hear it, or has not yet, and counts it for nothing")
     if why := outdated(node, now):
         reasons.append(why)
     lacking = behind(node)

@@ -90,6 +90,7 @@ class LeaderLink:
         self._leader_level = FIRST_LEVEL  # for which the last account was made
         self._account = first
         self._account_heard = 0  # by the leader that is followed, as far as it has said
+        self._is_heard = False  # by that leader, as its last Beat says
         self._serving = 0  # workers that the account offers
         self._async_serving = 0  # places at async workers, likewise
         self._first_seq = first
@@ -119,6 +120,7 @@ class LeaderLink:
         if not self._follow(sender, beat.term, now):
             return
         self._account_heard = max(self._account_heard, beat.account)
+        self._is_heard = beat.account > self._first_seq
         if beat.dispatch_seq > self._dispatch_seq:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
@@ -206,6 +208,7 @@ class LeaderLink:
         self._dispatch_seq = self._first_seq
         self._proof = None
         self._account_heard = 0
+        self._is_heard = False
         self._is_local = sender == self._own_id
         self._seen = self._reported = self._outcome_seq
         self._seen_bytes = self._held.bytes_through(self._outcome_seq)
@@ -328,6 +331,11 @@ class LeaderLink:
     def has_told(self) -> bool:
         """Whether the leader has this node's account, so that each of the two hears the other."""
         return self._account_heard >= self._account
+
+    def is_heard_by(self, leader: str) -> bool:
+        """Whether this leader has an account of this process, perhaps not the latest, as its last Beat says. One that
+        has given the node up, or that no Beat has come from yet, counts it for nothing."""
+        return self._is_heard and leader == self.leader
 
     # --- more workers -------------------------------------------------------------------------------------------
 
