@@ -12,7 +12,7 @@ from core.scheduling.test_leader import TERM, Lead
 from paceline.core.measures.durations import Durations
 from paceline.core.scheduling.demand import TARGET_WAIT_S, more_wanted, slots_wanted
 from paceline.core.scheduling.dispatch import Dispatcher
-from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT, LiveTasks
 from paceline.core.scheduling.nodes import DEMAND_S
 from paceline_protocol.messages.work import Demand, DemandQuery
 
@@ -116,6 +116,36 @@ def test_a_node_is_told_how_many_more_workers_what_waits_has_use_for_that_it_can
     for number in range(3, 8):
         live.admit(make(number, name="sub"), 0.0)
     assert [more_wanted(live, durations, node_id) for node_id in ("a", "b", "c")] == [3, 8, 0]
+
+
+def test_names_that_no_node_runs_hide_nothing_however_many_tasks_wait_under_them() -> None:
+    queue = Queue(None, TARGET_WAIT_S)
+    for number in range(NAMES_LOOKED_AT):
+        queue.come(1, name=f"unserved_{number}")
+    queue.live.enrol("a", 1, ["add"])
+    queue.come(1 + 3)
+    queue.live.enrol("b", 0, ["add"])
+    assert [more_wanted(queue.live, queue.dispatcher.durations, node_id) for node_id in "ab"] == [3, 0]
+    assert queue.wanted == 1 + 3
+
+
+def test_a_task_that_runs_alone_wants_a_worker_though_others_of_its_name_run_beside_each_other() -> None:
+    live, _dispatcher = with_async(async_slots=1)
+    crashing = make(1, name="nap")
+    crashing.runs_alone = True
+    live.admit(crashing, 0.0)
+    assert more_wanted(live, Durations(), next(iter(live.ledgers))) == 1
+
+
+def test_what_an_earlier_leader_had_given_out_wants_no_worker_before_the_nodes_have_said_who_has_it() -> None:
+    live, durations = LiveTasks(), Durations()
+    durations.observe("add", int(TARGET_WAIT_S * 1e6))
+    for number in range(3):
+        live.recover(make(number), 0, 0.0)
+    live.enrol("a", 1, ["add"])
+    assert more_wanted(live, durations, "a") == 0
+    live.settle()
+    assert more_wanted(live, durations, "a") == 3
 
 
 def test_who_asks_is_told_and_not_again_at_once() -> None:

@@ -36,11 +36,7 @@ def slots_wanted(tasks: LiveTasks, durations: Durations) -> int:
 
 def more_wanted(tasks: LiveTasks, durations: Durations, node_id: str) -> int:
     """How many slots more than it has a node could have use for, with what waits in lanes."""
-    ledger = tasks.ledgers.get(node_id)
-    if ledger is None:
-        return 0
-    waiting = {name: count for name, count in tasks.waiting_for_slots().items() if name in ledger.names}
-    return ceil(_needed(waiting, durations))
+    return ceil(_needed(tasks.waiting_for_node(node_id), durations))
 
 
 def _needed(waiting: dict[str, int], durations: Durations) -> float:

@@ -300,8 +300,13 @@ class Lanes(Place):
     def waiting_for_slots(self, limit: int) -> dict[str, int]:
         """The same, without the names that nodes run many at once."""
         ledgers = self._ledgers
-        lanes = [lane for lane in self._lanes if not lane.nodes or not all(ledgers[key].is_async for key in lane.nodes)]
+        lanes = [lane for lane in self.served if not all(ledgers[key].is_async for key in lane.nodes)]
+        lanes += [lane for lane in self._lanes if not lane.nodes]  # last: anyone may have invented their names
         return self._waiting_in(lanes, limit)
+
+    def waiting_for(self, key: str, limit: int) -> dict[str, int]:
+        """The same, of the names that the node of this ledger can run."""
+        return self._waiting_in([lane for lane in self.served if key in lane.nodes], limit)
 
     def _waiting_in(self, lanes: Iterable[Lane], limit: int) -> dict[str, int]:
         names = chain.from_iterable([lane.names for lane in lanes])

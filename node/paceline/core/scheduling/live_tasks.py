@@ -392,22 +392,22 @@ class LiveTasks:
         still give their accounts, or no worker of any node is ready."""
         if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
             return {}
-        found: dict[str, int] = {}
-        for lanes in self._lanes:
-            for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items():
-                found[name] = found.get(name, 0) + count
-        return found
+        return _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self._lanes)
 
     def waiting_for_slots(self) -> dict[str, int]:
         """How many wait in lanes, by name, for workers that run one task at a time; without those of
         :meth:`unserved_by_name`."""
-        found: dict[str, int] = {}
-        for lanes in self._lanes:
-            for name, count in lanes.waiting_for_slots(NAMES_LOOKED_AT).items():
-                found[name] = found.get(name, 0) + count
+        found = _sums(lanes.waiting_for_slots(NAMES_LOOKED_AT) for lanes in self._lanes)
         for name in self.unserved_by_name():
             found.pop(name, None)
         return found
+
+    def waiting_for_node(self, node_id: str) -> dict[str, int]:
+        """How many wait in lanes, by name, for those workers of this node that run one task at a time. None do while
+        that is not known: other nodes may have them, and still give their accounts."""
+        if not self.is_settled:
+            return {}
+        return _sums(lanes.waiting_for(node_id, NAMES_LOOKED_AT) for lanes in self._lanes)
 
     def nodes_that_run(self, name: str) -> int:
         """How many nodes can run this name now."""
@@ -563,3 +563,12 @@ def _resize(ledger: NodeLedger, slots: int, names: frozenset[str]) -> bool:
 def _check_names(place: Place, counted: dict[str, int]) -> None:
     if counted != Counter(task.name for task in place.tasks()):
         raise Misplaced(f"{place.count} tasks are {STATE_NAMES[place.state]}, by name {counted}")
+
+
+def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """By name, over all of these."""
+    found: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            found[name] = found.get(name, 0) + count
+    return found
