@@ -229,6 +229,7 @@ class NodeConfig:
         if self.max_workers is None:
             _check_range("--workers", self.workers, 0, WORKERS_MAX)
         else:
+            _check_range("--min-workers", self.workers, 1, WORKERS_MAX)  # of which the most follows if not said
             _check_range("--max-workers", self.max_workers, 1, WORKERS_MAX)
             _check_range("--min-workers", self.workers, 1, self.max_workers)
         if self.workers and not self.modules:

@@ -100,6 +100,7 @@ def test_without_a_most_it_is_one_for_each_cpu() -> None:
         ({"workers": 2, "min_workers": 1}, "leave out the one or the others"),
         ({"min_workers": 5, "max_workers": 4}, r"--min-workers is 5; allowed is a whole number from 1 to 4"),
         ({"min_workers": 0}, r"--min-workers is 0; allowed is a whole number from 1"),
+        ({"min_workers": 4_097}, r"--min-workers is 4097; allowed is a whole number from 1 to 4096"),
         ({"max_workers": 0}, r"--max-workers is 0; allowed is a whole number from 1 to 4096"),
         ({"max_workers": 4_097}, r"--max-workers is 4097"),
     ],

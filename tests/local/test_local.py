@@ -217,6 +217,8 @@ def test_modules_may_be_names_paths_or_modules(tmp_path: Path) -> None:
         ((), {"nodes": True}, "nodes is True"),
         ((), {"workers": -1}, "workers is -1"),
         ((), {"workers": None}, "workers is None"),
+        ((), {"workers": 0, "max_workers": 4}, "workers is 0, and must be a whole number from 1"),
+        ((), {"max_workers": 1}, "max_workers is 1, and workers is 2, which are the fewest"),
         ((None,), {}, "None is no module of tasks"),
         ((b"tasks",), {}, "is no module of tasks"),
         (("-h",), {}, "'-h' is neither"),

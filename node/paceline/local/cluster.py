@@ -233,10 +233,14 @@ def _check_count(name: str, value: object, lowest: int) -> None:
 def _node_command(
     modules: Iterable[str | Path | ModuleType], workers: int, max_workers: int | None = None
 ) -> list[str]:
-    _check_count("workers", workers, 0)
+    _check_count("workers", workers, 0 if max_workers is None else 1)
     counts = ["--workers", str(workers)]
     if max_workers is not None:
         _check_count("max_workers", max_workers, 1)
+        if max_workers < workers:
+            raise ConfigError(
+                f"max_workers is {max_workers}, and workers is {workers}, which are the fewest; say fewer"
+            )
         counts = ["--min-workers", str(workers), "--max-workers", str(max_workers)]
     specs = [_module_spec(module) for module in modules]
     options = ["--port", "0", *counts, "--no-discovery"]
