@@ -1,6 +1,9 @@
 """Three nodes are stopped and started again, one after the other, while tasks come at a steady rate: what that costs
 whoever waits for them. ``./dev rolling-restart`` prints the figures, and fails if a task fails or runs twice.
 
+With ``--from PYTHON`` the nodes begin with the paceline that this Python has, and each comes back with this one: an
+upgrade.
+
 A pause is a time in which no task ended. Tasks come a few milliseconds apart here, whether earlier ones have ended or
 not.
 """
@@ -98,18 +101,21 @@ def restart(cluster: Cluster, node: Node) -> Restart:
     node.terminate()
     node.wait_stopped(stopped_at + DRAIN_S)
     ended_at = time.monotonic()
+    node._command[0] = sys.executable  # it may have been started with another
     node.restart()
     cluster.wait_ready(READY_S)
     return Restart(was_leader, stopped_at, ended_at, time.monotonic())
 
 
-def rolling(rounds: int, rate: float, between_s: float) -> int:
+def rolling(rounds: int, rate: float, between_s: float, first_python: str) -> int:
     """Print the figures. Returns the exit code."""
     restarts: list[Restart] = []
     with tempfile.TemporaryDirectory() as name:
         module, path = Path(name) / "rolling_tasks.py", Path(name) / "ran"
         module.write_text(TASKS)
         described = Cluster.local(module, nodes=3, workers=2, journal="fsync", drain_timeout=DRAIN_S)
+        if first_python:
+            described._command[0] = first_python
         with described as cluster, cluster.client() as client:
             load = Load(client, path, rate)
             load.start()
@@ -148,8 +154,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="of three restarts each")
     parser.add_argument("--rate", type=float, default=500.0, help="tasks a second")
     parser.add_argument("--between", type=float, default=1.0, help="seconds from a node's return to the next stop")
+    parser.add_argument(
+        "--from", default="", metavar="PYTHON", dest="first_python", help="the nodes begin with its paceline"
+    )
     asked = parser.parse_args()
-    return rolling(asked.rounds, asked.rate, asked.between)
+    return rolling(asked.rounds, asked.rate, asked.between, asked.first_python)
 
 
 if __name__ == "__main__":
