@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,13 +53,10 @@ def test_a_timestamp_that_no_datetime_can_hold_stays_a_number_wherever_it_stands
         (MILLISECONDS + entry(b"k", b"S\0\0\1\0x"), "a text ends behind its frame"),
     ],
 )
-def test_headers_that_can_not_be_read_are_a_problem_of_their_message_alone(headers: bytes, problem: str) -> None:
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(1_000)  # as in a bridge: what else this process has tested may have raised it
-    try:
-        found = properties_of(headers, message_id="m", reply_to="r")
-    finally:
-        sys.setrecursionlimit(before)
+def test_headers_that_can_not_be_read_are_a_problem_of_their_message_alone(
+    headers: bytes, problem: str, usual_recursion_limit: None
+) -> None:
+    found = properties_of(headers, message_id="m", reply_to="r")
     assert (found.headers, found.message_id, found.reply_to) == (None, "m", "r")
     assert problem in found.problem
 

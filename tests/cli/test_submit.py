@@ -317,6 +317,6 @@ def test_a_million_numbers_are_shown_whole() -> None:
     assert "..." not in shown
 
 
-def test_what_is_nested_too_deep_to_be_shown_is_said_to_be_so() -> None:
+def test_what_is_nested_too_deep_to_be_shown_is_said_to_be_so(usual_recursion_limit: None) -> None:
     for text in (show_value(DEEP), to_json(DEEP), to_json([DEEP, float("nan")])):
         assert "nested too deep" in text

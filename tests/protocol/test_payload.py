@@ -7,7 +7,6 @@ import struct
 import sys
 import tracemalloc
 from collections import OrderedDict, namedtuple
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -361,15 +360,6 @@ def test_malformed_payloads_are_refused_by_name(data: bytes) -> None:
     for unpack in UNPACKERS:
         with pytest.raises(MalformedPayload):
             unpack(data)
-
-
-@pytest.fixture
-def usual_recursion_limit() -> Iterator[None]:
-    """Others of this process may have raised it."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(1_000)
-    yield
-    sys.setrecursionlimit(before)
 
 
 def test_equal_keys_too_deep_to_compare_are_malformed(usual_recursion_limit: None) -> None:
