@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -59,7 +60,8 @@ def _roll(cluster: HostCluster, node: HostNode) -> None:
 
 def _kill_worker(cluster: HostCluster, node: HostNode) -> None:
     for worker in workers_of(node.pid):
-        os.kill(worker.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended by itself, or its node has ended it
+            os.kill(worker.pid, signal.SIGKILL)
 
 
 def _fill_disk(cluster: HostCluster, node: HostNode) -> None:
