@@ -145,7 +145,8 @@ class LeaderRole:
         redirect = self.redirect(now)
         for key in leader.sessions.by_key:
             self._outbox.reply(key, redirect)
-        self._outbox.notice("warning", f"no longer leading (term {leader.term})")
+        why = self._consensus.why_not_leader
+        self._outbox.notice("warning", f"no longer leading (term {leader.term}){f': {why}' if why else ''}")
 
     def _may_lead(self) -> bool:
         """Whether this node leads the log, and its table holds every task that was accepted before."""

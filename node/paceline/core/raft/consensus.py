@@ -89,6 +89,7 @@ class Consensus:
         self.timing = timing
         self.log = log if log is not None else Log()
         self.leader_id = ""
+        self.why_not_leader = ""  # why it does not lead any more, if it did before
         self._now = now
         self._durable_at_once = durable_at_once
         self._configs = configs = config_history(self.log, config, feature_level)
@@ -217,7 +218,7 @@ class Consensus:
 
     def _check_quorum(self) -> None:
         if self._leadership is not None and self._now >= self._leadership.gives_up_at(self._now):
-            self._become_follower(self.term, "")
+            self._become_follower(self.term, "", "no majority of the voters has answered for too long")
 
     # --- forming a cluster, proposing, transferring the leadership ---
 
@@ -430,7 +431,8 @@ class Consensus:
                 return False
             if not is_hypothetical(message):
                 is_refused = self._election.ballot is not None and isinstance(message, m.VoteResponse)
-                self._become_follower(message.term, sender if is_from_leader(message) else "")
+                leader_id = sender if is_from_leader(message) else ""
+                self._become_follower(message.term, leader_id, f"node {sender} is in term {message.term}")
                 if is_refused:  # the voter refused because of the term, and its log may still allow this node to win
                     self._election.timer.retry(self._now)
         return True
@@ -481,9 +483,12 @@ class Consensus:
         self._send_now.extend(leadership.replication.messages(self._now))
         self._send_now.extend(leadership.replication.heartbeats(self._now))
         self._send_now.append((leadership.best_voter(), m.TimeoutNow(self.term)))
-        self._become_follower(self.term, "")
+        self._become_follower(self.term, "", "it is a voter no more")
 
-    def _become_follower(self, term: int, leader_id: str) -> None:
+    def _become_follower(self, term: int, leader_id: str, why: str = "") -> None:
+        """``why`` a leader is none any more."""
+        if self._leadership is not None:
+            self.why_not_leader = why
         if term > self.term:
             self._writes.set_hard_state(HardState(term))
         self.leader_id, self._leadership = leader_id, None
