@@ -11,6 +11,7 @@ from paceline.core.scheduling.credits import LONG_US
 from paceline.core.state.table import TaskTable
 from paceline_protocol.messages.client import Cancel
 from paceline_protocol.messages.records import AT_MOST_ONCE, TaskEnd
+from paceline_protocol.messages.work import Availability
 
 
 def ask(lead: Lead, number: int = 1) -> dict[str, Any]:
@@ -71,6 +72,27 @@ def test_a_task_waits_for_a_worker_first_to_come_and_then_to_be_free() -> None:
         f"all 1 workers that can run it are busy; 0 of the {waiting} tasks that wait have a higher priority"
     )
     assert ask(lead, 7)["waits_for_worker"]
+
+
+def test_a_task_whose_nodes_take_no_tasks_says_which_they_are_and_what_has_them_take_some() -> None:
+    lead = Lead()
+    lead.enrol("n1")
+    lead.enrol("other", names=("sub",))
+    lead.submit(lead.client(), 1)
+    lead.enrol("n1", slots=0, availability=Availability.QUIET)
+    assert ask(lead)["why"] == (
+        "no node that runs add takes tasks (n1 is quiet); `paceline quiet --off NODE` has one take them again"
+    )
+    assert not ask(lead)["waits_for_worker"]
+    lead.enrol("n1", slots=0, availability=Availability.DRAINS)
+    lead.enrol("n2", slots=0, availability=Availability.ENDS)
+    assert "(n1 drains, n2 is being stopped); `paceline quiet --off NODE`" in ask(lead)["why"]
+    lead.enrol("n1", slots=0, availability=Availability.ENDS)
+    for number in range(3, 6):
+        lead.enrol(f"n{number}", slots=0, availability=Availability.ENDS)
+    assert "n3 is being stopped and 2 more); start another with its module" in ask(lead)["why"]
+    lead.enrol("n2", slots=0, availability=Availability.SERVES)
+    assert ask(lead)["why"] == "no node runs a task named add; start a node with the module that has it"
 
 
 def test_a_task_that_its_node_was_given_behind_others_waits_there_for_a_worker() -> None:

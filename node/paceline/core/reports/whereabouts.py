@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.messages.records import EndRecord, TaskEnd
+from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import datetime_of, shown
 from paceline_protocol.payload import unpack_error
 
@@ -26,6 +27,13 @@ _ENDS: Final = {
     TaskEnd.EXPIRED: "it had not started by the moment that `expires` or `deadline` gave it",
 }
 
+_AWAY: Final = {
+    Availability.QUIET: "is quiet",
+    Availability.DRAINS: "drains",
+    Availability.ENDS: "is being stopped",
+}
+NODES_TOLD: Final = 3
+"""In one sentence."""
 
 _WITHOUT_TASK: Final[dict[str, Any]] = {
     "is_open": False,
@@ -175,6 +183,26 @@ def _why_after(leader: Leader, task: Task, now: float) -> str:
     return f"{why}; attempt {failures.last_attempt} failed ({failures.kept[-1][2]})"
 
 
+def _nobody_takes(leader: Leader, name: str) -> str | None:
+    """Of a name that nodes run, none of which takes tasks now: which they are, and what has one take them again."""
+    tasks = leader.tasks
+    away: list[str] = []
+    may_be_back = False
+    for node_id, state in leader.nodes.by_id.items():
+        ledger = tasks.ledgers.get(node_id)
+        if ledger is None or not state.enrolled or name not in ledger.announced:
+            continue
+        if state.availability == Availability.SERVES:
+            return None
+        away.append(f"{node_id} {_AWAY[state.availability]}")
+        may_be_back = may_be_back or state.availability != Availability.ENDS
+    if not away:
+        return None
+    more = f" and {len(away) - NODES_TOLD} more" if len(away) > NODES_TOLD else ""
+    fix = "`paceline quiet --off NODE` has one take them again" if may_be_back else "start another with its module"
+    return f"no node that runs {name} takes tasks ({', '.join(away[:NODES_TOLD])}{more}); {fix}"
+
+
 def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
@@ -199,6 +227,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return "an earlier leader accepted it; it is handed out once every node has said whether it has it"
     if not leader.recording.is_logging:
         return "the leadership is being transferred; the next leader hands it out"
+    if (nobody := _nobody_takes(leader, task.name)) is not None:
+        return nobody
     if tasks.is_unknown(task.name):
         return f"no node runs a task named {task.name}; start a node with the module that has it"
     if _waits_for_disk(leader, task):
