@@ -170,7 +170,7 @@ def test_who_blocks_the_loop_is_named_with_how_long(capfd: pytest.CaptureFixture
     assert blocked[0].name == given[2]
     assert blocked[0].blocked_ms >= 200
     said, end = "", time.monotonic() + DEADLINE_S
-    while f"task {given[2]} has blocked the event loop of its worker" not in said:
+    while f" WARNING paceline.worker: task {given[2]} has blocked the event loop of its worker" not in said:
         assert time.monotonic() < end
         time.sleep(0.01)
         said += capfd.readouterr().err

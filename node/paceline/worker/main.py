@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from paceline.errors import ConfigError, DuplicateTaskName, UsedWhileImporting
 from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
-from paceline.log_formats import JsonFormatter
+from paceline.log_formats import JsonFormatter, TextFormatter
 from paceline.parent_deadline import PARENT
 from paceline.worker import current
 from paceline.worker.ending import end_in_time
@@ -347,8 +347,7 @@ def _prepare_process(*, is_json: bool) -> None:
     for stream in ("stdout", "stderr"):
         watch(stream, is_json=is_json)
     handler = LogHandler()  # of the worker itself; what tasks log and print is theirs
-    if is_json:
-        handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
     _logger.addHandler(handler)
     _logger.propagate = False
     prepare_log()
