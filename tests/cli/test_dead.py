@@ -222,6 +222,11 @@ def test_a_filter_that_finds_nothing_ends_with_12(client: PlayedClient, capsys: 
         assert run(["dead", verb, "--error", "KeyError", "--json"]) == 12
         assert capsys.readouterr().out == "{}\n"
     assert client.asked == []
+    assert run(["dead", "ls", "--name", "shop.old"]) == 0
+    assert capsys.readouterr().out == "no such dead task is kept; `paceline dead ls` shows what is\n"
+    client.groups.clear()
+    assert run(["dead", "ls"]) == 0
+    assert capsys.readouterr().out == "no dead task is kept\n"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,10 @@ def test_which_are_meant_is_said_in_one_way(client: PlayedClient, choice: list[s
 def test_what_became_of_one_that_was_to_be_discarded(client: PlayedClient, capsys: pytest.CaptureFixture[str]) -> None:
     client.states = {OTHER: "unknown"}
     assert run(["dead", "discard", ID, OTHER]) == 12
-    assert capsys.readouterr().out == f"{ID}: discarded\n{OTHER}: no dead task of this id is kept\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{ID}: discarded"
+    assert second.startswith(f"{OTHER}: no dead task of this id is kept: its call has no keep_dead, ")
+    assert "`paceline dead ls` shows what is kept" in second
     client.states = {OTHER: "requeued_before"}
     assert run(["dead", "discard", ID, OTHER, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {ID: "discarded", OTHER: "requeued_before"}

@@ -267,7 +267,7 @@ def test_what_runs_is_told_to_be_asked_to_stop(client: StubClient, capsys: pytes
     assert capsys.readouterr().out.splitlines() == [
         f"{ID}: asked to stop: it runs",
         f"{'11' * 16}: not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
-        f"{'22' * 16}: not cancelled: it has ended",
+        f"{'22' * 16}: not cancelled: it has ended; `paceline tasks show ID` says how",
     ]
 
 

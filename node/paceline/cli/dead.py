@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TASKS_SHOWN = 40
 ASK_FROM_TASKS = 2
 """Fewer tasks are changed by a filter without a question."""
+_NONE_SUCH = "no such dead task is kept; `paceline dead ls` shows what is"
 
 
 @click.group(no_args_is_help=False)
@@ -90,7 +91,8 @@ def ls(name: str | None, error: str | None, limit: int, timeout_s: float, as_jso
     if as_json:
         show(to_json({"groups": [_as_json(group) for group in groups], "tasks": [_as_json(each) for each in records]}))
     else:
-        show(*_list_lines(groups, records))
+        is_filtered = name is not None or error is not None
+        show(*_list_lines(groups, records, _NONE_SUCH if is_filtered else "no dead task is kept"))
 
 
 def _as_json(told: DeadGroup | DeadRecord) -> dict[str, Any]:
@@ -103,10 +105,10 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _list_lines(groups: list[DeadGroup], records: list[DeadRecord]) -> Iterator[str]:
-    """The counts first, so that names of any length keep them in columns."""
+def _list_lines(groups: list[DeadGroup], records: list[DeadRecord], none: str) -> Iterator[str]:
+    """The counts first, so that names of any length keep them in columns. ``none``: what is said if there are none."""
     if not groups:
-        yield "no dead task is kept"
+        yield none
         return
     yield f"{'dead':>8}  {'the last':<24}  task: error"
     for group in groups:
@@ -273,7 +275,7 @@ def discard(
     if as_json:
         show(to_json(states))
     else:
-        show(*(f"{task_id}: {_DISCARDED[state]}" for task_id, state in states.items()))
+        show(*(_discarded_line(task_id, state) for task_id, state in states.items()))
     return _exit_code(Counter(states.values()))
 
 
@@ -291,7 +293,7 @@ def _is_wanted(client: Client, name: str | None, error: str | None, yes: bool, t
 
 
 def _nothing(as_json: bool) -> int:
-    show(to_json({}) if as_json else "no such dead task is kept; `paceline dead ls` shows what is")
+    show(to_json({}) if as_json else _NONE_SUCH)
     return ResultUnknown.exit_code
 
 
@@ -328,6 +330,10 @@ def _requeued_line(task_id: str, requeued: Requeued) -> str:
     return f"{task_id}: {before}, as {requeued.new_id.hex()}"
 
 
+def _discarded_line(task_id: str, state: str) -> str:
+    return not_dead(bytes.fromhex(task_id)) if state == "unknown" else f"{task_id}: {_DISCARDED[state]}"
+
+
 def _exit_code(counts: Counter[str]) -> int | None:
     if counts["unknown"]:
         return ResultUnknown.exit_code
@@ -337,6 +343,5 @@ def _exit_code(counts: Counter[str]) -> int | None:
 _DISCARDED = {
     "discarded": "discarded",
     "requeued_before": "not discarded: it was requeued",
-    "unknown": "no dead task of this id is kept",
     "refused": "not discarded: too much waits for the log; try again in a moment",
 }

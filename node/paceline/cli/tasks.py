@@ -267,6 +267,6 @@ _STATES = {
     "cancelled": "cancelled",
     "stopping": "asked to stop: it runs",
     "running": "not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
-    "finished": "not cancelled: it has ended",
+    "finished": "not cancelled: it has ended; `paceline tasks show ID` says how",
     "unknown": "no task of this id was accepted, or its record is gone",
 }
