@@ -81,10 +81,10 @@ class Retry(CopyableError):
         self.message = message
         self.delay = delay
         try:
-            if isinstance(delay, bool):
+            if isinstance(delay, bool) or not (delay is None or isinstance(delay, int | float | timedelta)):
                 raise ValueError("it is seconds or a timedelta")
             self.delay_ms = None if delay is None else span_ms(delay)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"delay {delay!r} can't be used: {error}") from None
         super().__init__(message or "the task asks to be tried again")
 

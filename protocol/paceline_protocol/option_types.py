@@ -211,14 +211,22 @@ class KeepOrNot(Keep):
     def __init__(self, otherwise: str, usual_days: int) -> None:
         super().__init__(otherwise)
         self._usual_days: Final = usual_days
+        self.metavar = "yes|TIME"
 
     def to_wire(self, value: Any) -> Any:
         if isinstance(value, bool):
             value = timedelta(days=self._usual_days) if value else None
+        if not (value is None or isinstance(value, timedelta | float | int)):
+            raise ValueError(f"it is True, for {self._usual_days} days, seconds or a timedelta, or None")
         return super().to_wire(value)
 
     def read(self, text: str) -> Any:
-        return text == "yes" if text in ("yes", "no") else super().read(text)
+        if text in ("yes", "no"):
+            return text == "yes"
+        try:
+            return super().read(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; or yes, for {self._usual_days} days") from None
 
     @property
     def values(self) -> str:
@@ -293,11 +301,17 @@ class Errors(OptionType):
 _ERROR_NAME: Final = re.compile(r"[A-Za-z_]\w*(\.(<locals>|[A-Za-z_]\w*))*", re.ASCII)
 
 
+def _is_no_error(name: str) -> bool:
+    """Whether Python itself has something else by this name. What it does not have, a module may."""
+    known = getattr(builtins, name, BaseException)
+    return not (isinstance(known, type) and issubclass(known, BaseException))
+
+
 def _name_of_error(value: Any) -> str:
     """The name of an exception's class that a user gives, in the one way in which a traceback shows it."""
     if isinstance(value, type) and issubclass(value, BaseException):
         value = qualified_name(value)
-    if not isinstance(value, str) or not _ERROR_NAME.fullmatch(value):
+    if not isinstance(value, str) or not _ERROR_NAME.fullmatch(value) or _is_no_error(value):
         raise ValueError("it is a class of exceptions, its name as 'requests.exceptions.Timeout', or several of them")
     name = value.removeprefix("builtins.")
     known = getattr(builtins, name, None)

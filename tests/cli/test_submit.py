@@ -135,6 +135,17 @@ def test_a_moment_that_can_not_be_read_is_a_usage_error_that_says_what_to_write(
         command_with_a_moment().main(["--when", "2026-12-01T02:00"], standalone_mode=False)
 
 
+def test_how_long_a_dead_task_is_kept_may_be_left_to_paceline(
+    client: StubClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["submit", "tasks.add", "--keep-dead", "yes"]) == 0
+    assert client.calls == [(NamedTask("tasks.add", keep_dead=True), (), {})]
+    assert run(["submit", "tasks.add", "--keep-dead", "maybe"]) == 2
+    assert "or units of ms, s, m, h and d, as 5m or 1h30m; or yes, for 7 days" in capsys.readouterr().err
+    assert run(["submit", "--help"]) == 0
+    assert "--keep-dead yes|TIME|none" in capsys.readouterr().out
+
+
 def command_with_a_moment() -> click.Command:
     return click.Command(
         "x", callback=lambda when: when, params=[click.Option(["--when"], **module._click_type(Moment()))]

@@ -102,6 +102,19 @@ def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, A
         task(**options)
 
 
+def test_how_long_a_dead_task_is_kept_may_be_as_usual_and_what_can_not_be_used_says_so() -> None:
+    assert TaskOptions(keep_dead=True).wire_options == TaskOptions(keep_dead=timedelta(days=7)).wire_options
+    with pytest.raises(ConfigError, match=r"^keep_dead 'yes' can't be used: it is True, for 7 days, seconds or "):
+        TaskOptions(keep_dead="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["int", "print", "None"])
+def test_what_python_itself_has_and_is_no_exception_is_none_by_its_name_either(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^retry_on {name!r} can't be used: it is a class of exceptions"):
+        TaskOptions(retries=1, retry_on=name)
+    assert TaskOptions(retries=1, retry_on=("KeyError", "Unknown", f"shop.{name}")).wire_options
+
+
 def test_options_can_be_pickled_and_compared() -> None:
     chosen = TaskOptions(max_attempts=7, durability="none")
     again = pickle.loads(pickle.dumps(chosen))

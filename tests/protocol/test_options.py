@@ -227,7 +227,7 @@ def test_what_is_given_is_packed_and_what_is_as_usual_does_not_travel(
             timedelta(days=367),
             "it is 366 days at most; put what is to last into a database, or a file",
         ),
-        (KeepOrNot("not at all", 7), "7d", "it is seconds or a timedelta, or None"),
+        (KeepOrNot("not at all", 7), "7d", "it is True, for 7 days, seconds or a timedelta, or None"),
         (Span(1.0), -1, "it is a time from 0 seconds to 36525 days"),
         (Span(1.0), nan, "it is a time from 0 seconds to 36525 days"),
         (Errors("none", may_be_empty=False), 7, NO_ERROR),

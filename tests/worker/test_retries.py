@@ -71,6 +71,9 @@ def test_a_delay_that_can_not_be_is_an_error_of_the_task(node: PlayedNode) -> No
     assert (error.type_name, error.message) == (
         "ValueError", "delay -1 can't be used: it is a time from 0 seconds to 36525 days"
     )  # fmt: skip
+    for delay in ("soon", True):
+        error = node.error("sample_tasks.asks_for_a_retry", delay)
+        assert error.message == f"delay {delay!r} can't be used: it is seconds or a timedelta"
 
 
 @pytest.mark.parametrize(
