@@ -177,6 +177,19 @@ def test_who_blocks_the_loop_is_named_with_how_long(capfd: pytest.CaptureFixture
     own.close()
 
 
+def test_what_can_not_be_raised_in_a_thread_is_said_to_do_nothing_once_for_each_name(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    own = AsyncNode()
+    limited = own.give("in_thread", 1, options={"soft_time_limit": 1, "time_limit": 60_000})
+    again = own.give("in_thread", 2, options={"cancel_raises": 1})
+    own.ends(limited, again, own.give("in_thread", 3, options={"time_limit": 60_000}))
+    own.close()  # it has written all that it had to say
+    (said,) = [line for line in capfd.readouterr().err.splitlines() if "runs in a thread" in line]
+    assert f"task {limited[2]} runs in a thread" in said
+    assert "so that soft_time_limit does nothing" in said
+
+
 @pytest.mark.parametrize(("name", "is_known"), [("end_worker", True), ("end_later", True), ("end_in_thread", False)])
 def test_if_the_code_of_a_task_ends_the_worker_its_node_can_see_of_which_it_was(
     own: AsyncNode, tmp_path: Path, name: str, *, is_known: bool

@@ -39,7 +39,7 @@ from paceline.worker.stop_requests import BEGUN, RUNS, STOP
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import encode, encode_fields
 from paceline_protocol.messages.children import Done, LoopBlocked
-from paceline_protocol.messages.records import Assignment, Outcome
+from paceline_protocol.messages.records import Assignment, Options, Outcome
 from paceline_protocol.messages.trace import Stage, Trace
 from paceline_protocol.options import is_traced
 from paceline_protocol.payload import pack_value, unpack_args
@@ -165,6 +165,7 @@ class AsyncServer:
         self._run_in_executor = self._loop.run_in_executor
         self._loop.run_in_executor = self._in_executor  # type: ignore[method-assign,assignment]
         self._context = contextvars.copy_context()
+        self._told_unraised: set[str] = set()  # names of tasks that there are
         self._blocked = BlockedLoop(self._loop, self._who_blocks, self._tell_blocked)
 
     def serve(self) -> None:
@@ -257,6 +258,8 @@ class AsyncServer:
             attempt.assignment, packed_args = (task_id, number, name, b"", options), b""
             if task.run_in == THREAD:
                 attempt.in_thread = True
+                if options is not None:
+                    self._tell_unraised(name, options)
                 called = self._loop.run_in_executor(self._threads, _called, task.function, args, kwargs)
                 args, kwargs = [], {}
                 value, raised = await called
@@ -286,6 +289,18 @@ class AsyncServer:
             self._answer(attempt, FAILED, pack_failure(error, name), started_ns)
         else:
             self._answer(attempt, SUCCEEDED, packed, started_ns)
+
+    def _tell_unraised(self, name: str, options: Options) -> None:
+        """@task refuses what raises in a thread; whoever submits by name alone does not see where it is to run."""
+        unraised = [key for key in ("soft_time_limit", "cancel_raises") if options.get(key)]
+        if unraised and name not in self._told_unraised:
+            self._told_unraised.add(name)
+            _logger.warning(
+                "task %s runs in a thread, in which nothing can be raised, so that %s does nothing; leave it out where "
+                "the task is submitted, and give it a time_limit, or have it look at current_task().cancelled",
+                name,
+                " and ".join(unraised),
+            )
 
     def _in_executor(self, executor: Executor | None, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """In place of the loop's own: a thread runs in the context of its task, as in asyncio.to_thread(), and it is
