@@ -15,6 +15,9 @@ MARK = "# tests/docs/test_examples.py runs this\n"
 EXAMPLE = re.compile(r"```python\n([^`]*__main__[^`]*)```\n\nIt prints:\n\n```\n([^`]*)```", re.DOTALL)
 SAYS = {
     "fetching.py": "https://example.org answered attempt 3\nnot tried again: https://example.org does not answer\n",
+    "polling.py": "job 7 is done\nno answer to attempt 3\nConnectionError: no answer to attempt 1\n"
+    "ConnectionError: no answer to attempt 2\nexample is no page 0\n",
+    "convert.py": "the first pages\nits worker was killed after 1 s\nTrue\n",
     "report.py": "the report of 2026-11\nsucceeded\n",
     "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
