@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -32,6 +33,12 @@ def test_every_command_of_the_table_exists_and_explains_itself(name: str, capsys
     printed = capsys.readouterr().out
     assert printed.startswith(f"Usage: paceline {name}")
     assert COMMANDS[name][2] in printed
+
+
+def test_every_command_has_its_row_in_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `paceline ")]
+    assert [name for name in COMMANDS if not any(f"`paceline {name}" in row for row in rows)] == []
 
 
 def test_help_lists_the_commands_and_imports_none_of_them() -> None:
