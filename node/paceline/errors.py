@@ -391,7 +391,10 @@ class ModuleImportFailed(PacelineError):
 def _advice(module: str, error: str) -> str:
     if UsedWhileImporting.__name__ in error:
         return ""  # it has its own, and the module imports well anywhere else
-    return f"\n`{_to_import(module)}` shows the same without a node; start the node again when it shows nothing."
+    return (
+        f"\n`{_to_import(module)}` shows the same without a node; when it shows nothing, start the node again, or send "
+        "SIGHUP to one that still runs."
+    )
 
 
 def _to_import(module: str) -> str:

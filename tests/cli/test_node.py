@@ -335,7 +335,9 @@ def test_a_directory_of_another_user_is_refused_with_whose_it_is(
 
 
 def test_what_imports_a_module_by_hand_is_said_with_its_name() -> None:
-    assert "`python -c 'import shop.tasks'`" in str(ModuleImportFailed("shop.tasks", "no"))
+    told = str(ModuleImportFailed("shop.tasks", "no"))
+    assert "`python -c 'import shop.tasks'`" in told
+    assert told.endswith("start the node again, or send SIGHUP to one that still runs."), "it is told of a reload, too"
     assert "`python -c 'import tasks'`" in str(ModuleImportFailed("tasks.py", "no"))
     assert "`cd '/srv/my shop' && python -c 'import tasks'`" in str(ModuleImportFailed("/srv/my shop/tasks.py", "no"))
 
