@@ -149,7 +149,7 @@ def test_nothing_found_is_no_error(client: PlayedClient, capsys: pytest.CaptureF
         ("due", 0, "it runs as soon as a node has room"),
         ("waiting", 0, f"`paceline tasks why {ID}` says more"),
         ("running", 0, "a node has it already"),
-        ("ended", 13, "it has ended; `paceline tasks show ID` says how"),
+        ("ended", 13, f"it has ended; `paceline tasks show {ID}` says how"),
         ("dead", 13, f"`paceline dead requeue {ID}` runs it once more"),
         ("not_yet", 13, "try again in a moment"),
         ("unknown", 12, "no task of this id was accepted"),

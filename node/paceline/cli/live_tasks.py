@@ -174,7 +174,7 @@ _BECAME: Final = {
     "due": "it runs as soon as a node has room",
     "waiting": "it waits for a node, and for no moment; `paceline tasks why {}` says more",
     "running": "a node has it already",
-    "ended": "not tried again: it has ended; `paceline tasks show ID` says how",
+    "ended": "not tried again: it has ended; `paceline tasks show {}` says how",
     "dead": "not tried again: it is dead; `paceline dead requeue {}` runs it once more, as a new task",
     "unknown": "no task of this id was accepted, or its record is gone",
     "not_yet": "the leader does not know yet where it is; try again in a moment",
