@@ -46,6 +46,7 @@ class Drain:
         self._core = core
         self._executed = slots.executed
         self._running = slots.running_tasks
+        self._given_back = slots.draining.given_back  # by `paceline drain`, before
         self._ends_at = now + lasts_s + FINISH_S
         self._idle_since = inf
         _logger.info("stopping on %s", signal_name)
@@ -78,8 +79,8 @@ class Drain:
         cut = slots.running_tasks if is_cut_short else 0
         if self._running:
             parts = [f"{_counted(slots.executed - self._executed)} ended"]
-            if draining.given_back:
-                parts.append(f"{draining.given_back} did not in time and were given back, with the attempt not used up")
+            if given_back := draining.given_back - self._given_back:
+                parts.append(f"{given_back} did not in time and were given back, with the attempt not used up")
             if cut:
                 parts.append(f"{cut} were cut off by a second signal, and those attempts are lost")
             _logger.warning("drained: %s", "; ".join(parts))

@@ -25,7 +25,8 @@ LOST_NAMED: Final = 20
 
 class Draining:
     """Of one node. ``ends_at``: when what still runs is given back; only while it drains. ``given_back``: tasks that
-    had begun here, and were; ``lost``: those that could not be, ``lost_named`` the first of them."""
+    had begun here, and were, since the process began; ``lost``: those that could not be since the node took tasks last,
+    ``lost_named`` the first of them."""
 
     __slots__ = ("_once", "availability", "ends_at", "given_back", "is_over", "lasts_s", "lost", "lost_named")
 
@@ -56,6 +57,9 @@ class Draining:
         self.lasts_s = lasts_s if self.drains else 0.0
         self.ends_at = now + self.lasts_s
         self.is_over = False
+        if self.takes_tasks:  # what a drain has cost that is over is nothing that the end of the process has to tell
+            self.lost = 0
+            self.lost_named = []
         return True
 
     @property
@@ -78,6 +82,8 @@ class Draining:
         if task_id not in self._once:
             self.given_back += 1
             return True
+        if self.takes_tasks:
+            return False
         self.lost += 1
         if len(self.lost_named) < LOST_NAMED:
             self.lost_named.append(f"{name} {task_id.hex()}")
