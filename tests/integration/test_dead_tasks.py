@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,20 @@ def test_what_can_not_be_asked_for_is_refused_by_name(one_node: Cluster) -> None
             client.requeue([future, b"0" * 16], args=[1])
         with pytest.raises(PayloadTooLarge):
             client.requeue(future, args=[bytes(17 << 20)])
+        wrong_arguments: tuple[dict[str, Any], ...] = (
+            {"args": "7"},
+            {"args": b"7"},
+            {"args": {"x": 7}},
+            {"args": 7},
+            {"kwargs": ["x"]},
+        )
+        for given in wrong_arguments:
+            with pytest.raises(ConfigError, match=r"args is a list of arguments, as \['order-7'\], and kwargs a dict"):
+                client.requeue(future, **given)
+        assert ids(client) == [future.task_id], "none was requeued"
+        (gone,) = client.requeue(b"0" * 16).values()
+        assert (gone.state, gone.new_id) == ("unknown", None)
+        assert f"{(b'0' * 16).hex()}: no dead task of this id is kept" in gone.detail
         with pytest.raises(ValueError, match="no id of a task"):
             client.discard("0f")
         with pytest.raises(ConfigError, match="name is a string"):

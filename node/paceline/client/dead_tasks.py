@@ -86,9 +86,9 @@ class DeadGroup:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requeued:
     """What became of a dead task that was to be requeued. ``state``: ``requeued``; ``requeued_before``, by somebody
-    else, or by a request of which the answer was lost; ``unknown``, as it is no dead task, or none any more;
-    ``refused``, for the reason in ``detail``, and it stays. ``new_id``: the task that has taken its place, None if
-    none has."""
+    else, or by a request of which the answer was lost; ``unknown``, as it is no dead task, or none any more,
+    as ``detail`` says with what to do; ``refused``, for the reason in ``detail``, and it stays. ``new_id``: the task
+    that has taken its place, None if none has."""
 
     state: str
     new_id: bytes | None
@@ -157,8 +157,8 @@ class DeadTaskQuestions:
         ``args``, ``kwargs``: what to call the function with instead, of one task alone; the other of the two stays.
 
         Returns what became of each, by its id. Raises NotAllowed to an observer, ValueError for what is no id,
-        UnserializableValue and PayloadTooLarge for such arguments, and TimeoutError if it is not known in time; what
-        was asked for may be done then.
+        ConfigError for ``args`` that are no list, UnserializableValue and PayloadTooLarge for such arguments, and
+        TimeoutError if it is not known in time; what was asked for may be done then.
         """
         check_seconds("timeout", timeout)
         ids = _ids_of(tasks)
@@ -170,7 +170,8 @@ class DeadTaskQuestions:
             for task_id, state, detail in _states_of(changes, timeout):
                 is_requeued = state in (DeadState.REQUEUED, DeadState.REQUEUED_BEFORE)
                 new_id = requeued_id(task_id) if is_requeued else None
-                found[task_id.hex()] = Requeued(state=DeadState(state).name.lower(), new_id=new_id, detail=detail)
+                why = not_dead(task_id) if state == DeadState.UNKNOWN else detail
+                found[task_id.hex()] = Requeued(state=DeadState(state).name.lower(), new_id=new_id, detail=why)
         return {task_id.hex(): found[task_id.hex()] for task_id in ids}
 
     def discard(self, tasks: Iterable[AnyTask] | AnyTask, timeout: float = 30.0) -> dict[str, str]:
@@ -242,6 +243,9 @@ class DeadTaskQuestions:
     ) -> bytes:
         if len(ids) != 1:
             raise ConfigError(f"{len(ids)} tasks can't be requeued with the same arguments; requeue one at a time")
+        is_list = isinstance(args, Sequence) and not isinstance(args, str | bytes | bytearray)
+        if (args is not None and not is_list) or not isinstance(kwargs, Mapping | None):
+            raise ConfigError("args is a list of arguments, as ['order-7'], and kwargs a dict of them by name")
         if args is None or kwargs is None:
             before = self.dead_task(ids[0], timeout_s)
             args = before.args if args is None else args
