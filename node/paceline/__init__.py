@@ -18,7 +18,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.errors import Cancelled, Retry, SoftTimeLimitExceeded, TaskCancelled, TaskTimedOut
+from paceline.errors import (
+    Cancelled,
+    ResultExpired,
+    ResultUnknown,
+    Retry,
+    SoftTimeLimitExceeded,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskTimedOut,
+)
 from paceline.importing import import_own
 from paceline.worker.current import CurrentTask, current_task, heartbeat, progress
 from paceline.worker.registry import Task, task
@@ -34,10 +45,15 @@ __all__ = [
     "CurrentTask",
     "Future",
     "NamedTask",
+    "ResultExpired",
+    "ResultUnknown",
     "Retry",
     "SoftTimeLimitExceeded",
     "Task",
     "TaskCancelled",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskLost",
     "TaskTimedOut",
     "current_task",
     "heartbeat",

@@ -172,8 +172,8 @@ class TaskExpired(PacelineError):
     def __init__(self, moment: str) -> None:
         self.moment = moment
         super().__init__(
-            f"the task expired at {moment} and was not started; if it was to run, give it a later expires, "
-            "or the cluster more workers"
+            f"the task expired at {moment} and was not started; if it was to run, give it a later expires or "
+            "deadline, whichever it has, or the cluster more workers"
         )
 
 

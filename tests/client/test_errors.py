@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+import paceline
 from paceline import errors
+from paceline.errors import TaskExpired
 from paceline_protocol import errors as protocol_errors
 
 VALUES: dict[type, Any] = {str: "some text", int: 7, float: 1.5, bytes: b"bytes"}
@@ -47,3 +49,15 @@ def test_an_exception_that_is_pickled_or_copied_has_the_same_text_and_attributes
         assert str(other) == str(error)
         assert other.args == error.args
         assert vars(other) == vars(error)
+
+
+def test_a_task_that_expired_by_its_deadline_is_not_told_of_expires_alone() -> None:
+    assert "give it a later expires or deadline, whichever it has, or" in str(TaskExpired("2026-12-01 02:00:00+00:00"))
+
+
+def test_whatever_a_result_may_raise_is_where_the_client_is() -> None:
+    """So that nobody has to look for the one that a task has just ended with."""
+    ends = {name for name, cls in vars(errors).items() if inspect.isclass(cls) and name.startswith(("Task", "Result"))}
+    ends.discard("TasksCutShort")  # of a node
+    assert ends <= set(paceline.__all__)
+    assert all(getattr(paceline, name) is getattr(errors, name) for name in ends)
