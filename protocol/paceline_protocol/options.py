@@ -337,6 +337,11 @@ ORDERS: Final[tuple[Order, ...]] = (
         "deadline",
         "what may not start before its deadline never does; give it a later deadline, or an earlier delay or eta",
     ),
+    Order(
+        "not_before",
+        "expires",
+        "what may not start before it expires never does; give it a later expires, or an earlier delay or eta",
+    ),
 )
 
 

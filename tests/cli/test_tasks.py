@@ -262,13 +262,22 @@ def test_tasks_are_cancelled_by_id(client: StubClient, capsys: pytest.CaptureFix
 
 
 def test_what_runs_is_told_to_be_asked_to_stop(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
-    client.states = {ID: "stopping", "11" * 16: "running", "22" * 16: "finished"}
+    client.states = {ID: "stopping", "11" * 16: "running"}
     assert run(["tasks", "cancel", *client.states]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{ID}: asked to stop: it runs",
         f"{'11' * 16}: not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
+    ]
+
+
+def test_what_is_over_is_not_cancelled(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.states = {ID: "cancelled", "22" * 16: "finished"}
+    assert run(["tasks", "cancel", *client.states]) == 13
+    assert capsys.readouterr().out.splitlines() == [
+        f"{ID}: cancelled",
         f"{'22' * 16}: not cancelled: it has ended; `paceline tasks show ID` says how",
     ]
+    assert run(["tasks", "cancel", *client.states, "--json"]) == 13
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,11 @@ def test_what_is_as_usual_does_not_travel() -> None:
         ({"delivery": "at_most_once", "retries": 1}, "'at_most_once' means one attempt; leave retries out"),
         ({"time_limit": 5, "soft_time_limit": 5}, "soft_time_limit has to be less than time_limit"),
         ({"delay": 60, "deadline": timedelta(minutes=1)}, "what may not start before its deadline never does"),
+        ({"delay": 60, "expires": 60.0}, "what may not start before it expires never does"),
     ],
 )
 def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, Any], refusal: str) -> None:
-    assert len(EXCLUSIONS) + len(ORDERS) == 8, "each has its row here"
+    assert len(EXCLUSIONS) + len(ORDERS) == 9, "each has its row here"
     with pytest.raises(ConfigError, match=refusal):
         TaskOptions(**options)
     with pytest.raises(ConfigError, match=refusal):

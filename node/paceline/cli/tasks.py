@@ -16,7 +16,7 @@ from paceline.cli.live_tasks import list_tasks, retry
 from paceline.cli.options import show_value, to_json
 from paceline.cli.output import show
 from paceline.cli.result import task_id as task_id_of
-from paceline.errors import NotAllowed, ResultExpired, ResultUnknown
+from paceline.errors import NotAllowed, RequestRefused, ResultExpired, ResultUnknown
 from paceline_protocol.messages.live import LiveState
 from paceline_protocol.moments import shown
 from paceline_protocol.name_patterns import NamePattern
@@ -255,7 +255,9 @@ def _cancel_by_id(client: Client, ids: tuple[str, ...], timeout_s: float, as_jso
         for task_id in ids:
             show(f"{task_id}: {_STATES[states[task_id]]}")
     counts = Counter(states.values())
-    return ResultUnknown.exit_code if counts["unknown"] else None
+    if counts["unknown"]:
+        return ResultUnknown.exit_code
+    return RequestRefused.exit_code if counts["finished"] else None
 
 
 _OTHERS = {
