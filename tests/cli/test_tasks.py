@@ -275,7 +275,7 @@ def test_what_is_over_is_not_cancelled(client: StubClient, capsys: pytest.Captur
     assert run(["tasks", "cancel", *client.states]) == 13
     assert capsys.readouterr().out.splitlines() == [
         f"{ID}: cancelled",
-        f"{'22' * 16}: not cancelled: it has ended; `paceline tasks show ID` says how",
+        f"{'22' * 16}: not cancelled: it has ended; `paceline tasks show {'22' * 16}` says how",
     ]
     assert run(["tasks", "cancel", *client.states, "--json"]) == 13
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,8 @@ TASKS = Path(__file__).parent / "async_tasks.py"
 class AsyncNode(PlayedNode):
     """A node whose worker runs many at once."""
 
-    def __init__(self) -> None:
-        super().__init__(str(TASKS))
+    def __init__(self, log_format: str = "text") -> None:
+        super().__init__(str(TASKS), log_format=log_format)
         self.ready = self.receive(WorkerReady)
         self.send(ServeAsync(100))
 
@@ -180,14 +181,16 @@ def test_who_blocks_the_loop_is_named_with_how_long(capfd: pytest.CaptureFixture
 def test_what_can_not_be_raised_in_a_thread_is_said_to_do_nothing_once_for_each_name(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    own = AsyncNode()
+    own = AsyncNode(log_format="json")
     limited = own.give("in_thread", 1, options={"soft_time_limit": 1, "time_limit": 60_000})
     again = own.give("in_thread", 2, options={"cancel_raises": 1})
     own.ends(limited, again, own.give("in_thread", 3, options={"time_limit": 60_000}))
     own.close()  # it has written all that it had to say
     (said,) = [line for line in capfd.readouterr().err.splitlines() if "runs in a thread" in line]
-    assert f"task {limited[2]} runs in a thread" in said
-    assert "so that soft_time_limit does nothing" in said
+    told = json.loads(said)
+    assert (told["level"], told["logger"], told["task_name"]) == ("warning", "paceline.worker", limited[2])
+    assert f"task {limited[2]} runs in a thread" in told["message"]
+    assert "so that soft_time_limit does nothing" in told["message"]
 
 
 @pytest.mark.parametrize(("name", "is_known"), [("end_worker", True), ("end_later", True), ("end_in_thread", False)])

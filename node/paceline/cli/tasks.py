@@ -253,7 +253,7 @@ def _cancel_by_id(client: Client, ids: tuple[str, ...], timeout_s: float, as_jso
         show(to_json(states))
     else:
         for task_id in ids:
-            show(f"{task_id}: {_STATES[states[task_id]]}")
+            show(f"{task_id}: {_STATES[states[task_id]].format(task_id)}")
     counts = Counter(states.values())
     if counts["unknown"]:
         return ResultUnknown.exit_code
@@ -269,6 +269,6 @@ _STATES = {
     "cancelled": "cancelled",
     "stopping": "asked to stop: it runs",
     "running": "not cancelled: it runs, and a node is too old to stop it; `paceline status` says which",
-    "finished": "not cancelled: it has ended; `paceline tasks show ID` says how",
+    "finished": "not cancelled: it has ended; `paceline tasks show {}` says how",
     "unknown": "no task of this id was accepted, or its record is gone",
 }

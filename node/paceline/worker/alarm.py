@@ -46,4 +46,5 @@ class Alarm:
                 "task %s has left an alarm that would have struck other tasks; it is off now. Let the task switch it "
                 "off on each way out, as by signal.alarm(0) in a finally",
                 name,
+                extra={"task_name": name},
             )

@@ -300,6 +300,7 @@ class AsyncServer:
                 "the task is submitted, and give it a time_limit, or have it look at current_task().cancelled",
                 name,
                 " and ".join(unraised),
+                extra={"task_name": name},
             )
 
     def _in_executor(self, executor: Executor | None, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
@@ -371,6 +372,7 @@ class AsyncServer:
                 len(left),
                 CLEAN_UP_LIMIT_S,
                 ", ".join(sorted(name_of(each) for each in left)[:NAMED_COROUTINES]),
+                extra={"task_name": name},
             )
 
     # --- whoever blocks the loop --------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class BlockedLoop:
                 "what it starts before it returns",
                 name,
                 LEFT_S,
+                extra={"task_name": name},
             )
             stderr_writer().flush()
         finally:
@@ -106,4 +107,5 @@ class BlockedLoop:
             name,
             blocked_ms / 1_000,
             "" if count == 1 else f", and for the {count}th time",
+            extra={"task_name": name},
         )

@@ -54,7 +54,8 @@ class Loop:
         try:
             self._runner.run(_cancel(asyncio.all_tasks(loop)))
         except BaseException as error:  # noqa: BLE001 - code of the task's, which has ended
-            _logger.warning("what task %s left in its event loop raised %s", name, type(error).__qualname__)
+            what = type(error).__qualname__
+            _logger.warning("what task %s left in its event loop raised %s", name, what, extra={"task_name": name})
         left = asyncio.all_tasks(loop)
         if not left:
             return
@@ -65,6 +66,7 @@ class Loop:
             len(left),
             CLEAN_UP_LIMIT_S,
             ", ".join(sorted(name_of(task) for task in left)[:NAMED_COROUTINES]),
+            extra={"task_name": name},
         )
         self._runner = asyncio.Runner()
         for task in left:
