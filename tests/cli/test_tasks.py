@@ -140,12 +140,14 @@ def test_what_is_no_id_is_a_usage_error(client: StubClient, capsys: pytest.Captu
 
 def test_what_waits_is_a_line_for_each_name(client: StubClient, capsys: pytest.CaptureFixture[str]) -> None:
     client.rows.append(row("evil\x1b[2J", 1, 0, 0))
+    client.rows.append(row("shop.quiet", 2, 0, 0) | {"idle_nodes": 1})
     assert run(["tasks", "waiting"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "   waiting    delayed  nodes  task",
         "        20          3      0  shop.old  (no node runs it)",
         "     1,204          0      3  shop.new",
         "         1          0      0  evil\\x1b[2J  (no node runs it)",
+        "         2          0      0  shop.quiet  (the nodes that run it take no tasks)",
     ]
     assert client.closed
 

@@ -164,6 +164,8 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
     yield f"{'waiting':>10} {'delayed':>10} {'nodes':>6}  task"
     for row in rows:
         note = "" if row["nodes"] else "  (no node runs it)"
+        if row.get("idle_nodes"):  # an older leader does not say
+            note = "  (the nodes that run it take no tasks)"
         yield f"{row['waiting']:>10,} {row['delayed']:>10,} {row['nodes']:>6,}  {row['name']}{note}"
     more = len(found["names"]) - len(rows) + found["more_names"]
     if more:

@@ -54,9 +54,9 @@ def ask(lead: Lead, name: str = "", skip: int = 0) -> dict[str, object]:
 def test_what_waits_is_counted_by_name_and_names_that_no_node_runs_come_first() -> None:
     lead = renamed()
     assert ask(lead)["names"] == [
-        {"name": "old", "waiting": 20, "delayed": 1, "nodes": 0},
-        {"name": "older", "waiting": 1, "delayed": 0, "nodes": 0},
-        {"name": "add", "waiting": 2, "delayed": 0, "nodes": 1},
+        {"name": "old", "waiting": 20, "delayed": 1, "nodes": 0, "idle_nodes": 0},
+        {"name": "older", "waiting": 1, "delayed": 0, "nodes": 0, "idle_nodes": 0},
+        {"name": "add", "waiting": 2, "delayed": 0, "nodes": 1, "idle_nodes": 0},
     ]
     assert lead.leader.tasks.unserved_by_name() == {"old": 20, "older": 1}
     lead.leader.tasks.check()
@@ -113,6 +113,20 @@ def test_what_a_quiet_node_alone_runs_waits_for_it_however_long_and_whoever_lead
         lead.pass_time(lead.now + 2 * KEPT_S, heard="b")
         lead.submit(session, 4, seq=4, name="old")
         assert lead.refusals() == {4: Refusal.UNKNOWN_TASK}
+
+
+def test_of_a_name_that_waits_for_quiet_nodes_alone_it_is_told_how_many_there_are() -> None:
+    lead = Lead()
+    lead.enrol("a", names=("old", "add"))
+    lead.submit(lead.client(), 1, 2, name="old")
+    lead.enrol("a", slots=0, names=("old", "add"), availability=Availability.QUIET)
+    lead.enrol("b")
+    lead.enrol("c", slots=0, names=("old",), availability=Availability.DRAINS)
+    (row,) = waiting(lead.leader, WaitingRequest(1, "", 0))["names"]
+    assert (row["name"], row["waiting"], row["nodes"], row["idle_nodes"]) == ("old", 2, 0, 2)
+    lead.enrol("c", names=("old",))
+    (row,) = waiting(lead.leader, WaitingRequest(1, "", 0))["names"]
+    assert (row["nodes"], row["idle_nodes"]) == (1, 0)
 
 
 def test_what_a_quiet_node_ran_is_unknown_a_while_after_it_has_no_worker_or_is_told_to_end() -> None:
@@ -255,7 +269,7 @@ def test_any_number_of_invented_names_costs_a_bounded_look() -> None:
     answer = ask(lead)
     assert len(answer["names"]) + answer["more_names"] == invented  # type: ignore[arg-type, operator]
     last = f"old{invented - 1}"
-    assert ask(lead, last)["names"] == [{"name": last, "waiting": 1, "delayed": 0, "nodes": 0}]
+    assert ask(lead, last)["names"] == [{"name": last, "waiting": 1, "delayed": 0, "nodes": 0, "idle_nodes": 0}]
 
 
 def test_invented_names_are_forgotten_once_no_task_of_them_waits_though_no_node_has_come() -> None:
@@ -287,7 +301,7 @@ def test_a_skip_past_all_bounds_finds_nothing_and_harms_nobody() -> None:
 
 def test_the_ids_of_a_name_are_found_also_of_delayed_tasks_and_of_no_other_name() -> None:
     answer = ask(renamed(), "old")
-    assert answer["names"] == [{"name": "old", "waiting": 20, "delayed": 1, "nodes": 0}]
+    assert answer["names"] == [{"name": "old", "waiting": 20, "delayed": 1, "nodes": 0, "idle_nodes": 0}]
     assert (answer["ids"], answer["skip"]) == ([*map(tid, range(20)), tid(3_000)], None)
     assert ask(renamed(), "gone") == {"names": [], "more_names": 0, "ids": [], "skip": None}
 

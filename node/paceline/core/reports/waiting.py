@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.scheduling.live_tasks import NAMES_LOOKED_AT
 from paceline_protocol.messages.client import WaitingRequest
+from paceline_protocol.messages.work import Availability
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
 
 NAMES_BYTES: Final = 32 * 1024
 """What the rows of names in one answer take: first the names that no node runs, then those of which most tasks wait."""
-ROW_BYTES: Final = 64
+ROW_BYTES: Final = 80
 """More than a row takes beside its name."""
 IDS_LIMIT: Final = 1_000
 """In one answer."""
@@ -47,6 +48,7 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
         names = tasks.waiting_names() | set(unserved)
         order = _that_fit(sorted(names, key=lambda name: (name not in unserved, -tasks.waiting_of(name), name)))
         more = max(len(names), tasks.name_count if len(names) >= NAMES_LOOKED_AT else 0) - len(order)
+    idle = nodes_that_take_none(leader)
     return {
         "names": [
             {
@@ -54,6 +56,7 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
                 "waiting": tasks.waiting_of(name),
                 "delayed": tasks.delayed_of(name),
                 "nodes": tasks.nodes_that_run(name),
+                "idle_nodes": 0 if tasks.is_served(name) else sum(name in names for names in idle),
             }
             for name in order
         ],
@@ -61,6 +64,16 @@ def waiting(leader: Leader, request: WaitingRequest) -> dict[str, Any]:
         "ids": ids,
         "skip": None if is_end else request.skip + looked_at,
     }
+
+
+def nodes_that_take_none(leader: Leader) -> list[frozenset[str]]:
+    """Of each node that is quiet, drains or is being stopped the names that it runs."""
+    ledgers = leader.tasks.ledgers
+    return [
+        ledgers[node_id].announced
+        for node_id, state in leader.nodes.by_id.items()
+        if state.enrolled and state.availability != Availability.SERVES and node_id in ledgers
+    ]
 
 
 def _that_fit(names: list[str]) -> list[str]:
