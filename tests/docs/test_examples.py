@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from modes import source_only
+
 DOCS = Path(__file__).parents[2] / "docs"
 MARK = "# tests/docs/test_examples.py runs this\n"
 EXAMPLE = re.compile(r"```python\n([^`]*__main__[^`]*)```\n\nIt prints:\n\n```\n([^`]*)```", re.DOTALL)
@@ -23,8 +25,27 @@ SAYS = {
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
     "pages.py": "5\npage 49 True\nat once\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
+    "searching.py": "dispatched dispatched\nTrue it stopped when it was asked to\ndispatched\n",
+    "reports.py": "2 2 1\nrunning running waiting waiting delayed\n"
+    "all 2 workers that can run it are busy; 0 of the 2 tasks that wait have a higher priority\n"
+    "{'cancelled': 3, 'stopping': 0, 'running': 0, 'ended': 0}\n"
+    "{'cancelled': 0, 'stopping': 2, 'running': 0, 'ended': 0}\n"
+    "TaskCancelled TaskCancelled TaskCancelled TaskCancelled TaskCancelled\n()\n",
 }
 """The file that the page has the example put into, which is named last before it -> what it prints."""
+PATIENT = "searching.py"
+"""The example that waits until a client counts as gone, which takes a minute."""
+IMPATIENT_NODES = """
+import sys
+
+if {"paceline", "node"} <= set(sys.orig_argv):
+    from dataclasses import replace
+    from paceline.runtime import core_at_start
+
+    settings_of = core_at_start.settings_of
+    core_at_start.settings_of = lambda config: replace(settings_of(config), session_timeout_s=2.0)
+"""
+"""What Python runs as it starts, for an example whose nodes are to wait two seconds in place of that minute."""
 
 
 def examples() -> dict[str, str]:
@@ -40,12 +61,35 @@ def test_every_example_that_is_said_to_be_run_is() -> None:
     assert examples().keys() == SAYS.keys()
 
 
-@pytest.mark.parametrize("name", SAYS)
-def test_an_example_does_what_the_page_says(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(examples()[name])
-    command = [sys.executable, name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+def does_what_the_page_says(name: str, directory: Path, environment: dict[str, str]) -> None:
+    (directory / name).write_text(examples()[name])
+    done = subprocess.run(
+        [sys.executable, name],
+        cwd=directory,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, SAYS[name]), done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in SAYS if name != PATIENT])
+def test_an_example_does_what_the_page_says(name: str, tmp_path: Path) -> None:
+    does_what_the_page_says(name, tmp_path, {})
+
+
+@source_only
+def test_an_example_that_waits_for_a_minute_does_what_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "at_start").mkdir()
+    (tmp_path / "at_start" / "sitecustomize.py").write_text(IMPATIENT_NODES)
+    paths = [str(tmp_path / "at_start"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    does_what_the_page_says(PATIENT, tmp_path, {"PYTHONPATH": os.pathsep.join(paths)})
+
+
+def test_what_the_page_prints_of_its_listing_is_what_the_example_does() -> None:
+    assert f"```\n{SAYS['reports.py']}```" in (DOCS / "tasks.md").read_text()
 
 
 def test_what_is_cancelled_while_it_runs_ends_as_the_page_says(tmp_path: Path) -> None:

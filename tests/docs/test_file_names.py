@@ -13,7 +13,17 @@ FOLDERS = ("node", "protocol", "bridge", "bench", "tests", "docs")
 FILES = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAME = re.compile(r"`([\w/]+\.py)(?:::\w+)?`")
-EXAMPLES = {"tasks.py", "TASKS.py", "convert.py", "fetching.py", "late.py", "polling.py", "shop.py"}
+EXAMPLES = {
+    "tasks.py",
+    "TASKS.py",
+    "convert.py",
+    "fetching.py",
+    "late.py",
+    "polling.py",
+    "reports.py",
+    "searching.py",
+    "shop.py",
+}
 """A user's own."""
 THEIRS = re.compile(r"^(celery|kombu|dramatiq|pika)/")
 
