@@ -26,11 +26,12 @@ LOG_TAIL_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one task ended for its submitter."""
+    """How one task ended for its submitter. ``lost``: how many of its attempts were lost, if somebody has asked."""
 
     at_s: float
     result: int | None
     error: str
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

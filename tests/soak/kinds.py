@@ -27,6 +27,7 @@ BY_S = 1.0
 STOPS_AFTER_S = 0.4
 LONG_S = 10.0
 KEEP_DEAD_S = 120
+RECORD_S = 120
 SLACK_S = 0.005
 """Of clocks that are read one after the other."""
 BEGINS_S = 0.2
@@ -49,6 +50,7 @@ class Kind:
     more: Callable[[int], tuple[Any, ...]] = field(default=lambda number: ())
     cancel_after_s: float | None = None  # its client asks for that so long behind the call
     is_kept_dead: bool = False
+    has_record: bool = False  # from which its client learns how many attempts were lost
 
 
 def data_of(number: int) -> bytes:
@@ -90,23 +92,26 @@ def _failures_of(number: int) -> int:
 
 
 def _retried(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
-    """It runs again after each failure, and no sooner than it is to. A run in another process follows one that was
-    lost, perhaps with what it had to tell, and may come at once."""
+    """It runs again after each failure, and no sooner than it is to."""
     if wrong := _ran(number, ending, runs, submitted_s):
         return wrong
     if len(runs) <= _failures_of(number):
         return f"ran {len(runs)} times, and fails {_failures_of(number)} times"
-    return _paused(runs)
+    return _paused(runs, ending.lost)
 
 
-def _paused(runs: Sequence[Run]) -> str:
+def _paused(runs: Sequence[Run], lost: int) -> str:
+    """A run in another process follows one that was lost, perhaps with what it had to tell, and may come at once. So
+    may one in the same process, as often as an attempt was lost: a node that was given up runs what it had, and the
+    next attempt comes to it once it is heard again."""
     in_order = sorted(runs, key=lambda run: run.at_s)
-    for before, after in itertools.pairwise(in_order):
-        if (before.namespace, before.pid) == (after.namespace, after.pid):
-            early_s = before.at_s + BACKOFF_S - SLACK_S - after.at_s
-            if early_s > 0:
-                return f"tried again {early_s:.3f} s early"
-    return ""
+    early_s = [
+        early
+        for before, after in itertools.pairwise(in_order)
+        if (before.namespace, before.pid) == (after.namespace, after.pid)
+        and (early := before.at_s + BACKOFF_S - SLACK_S - after.at_s) > 0
+    ]
+    return f"tried again {max(early_s):.3f} s early, and {lost} were lost" if len(early_s) > lost else ""
 
 
 def _given_up(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
@@ -114,7 +119,7 @@ def _given_up(number: int, ending: Ending, runs: Sequence[Run], submitted_s: flo
         return wrong
     if len(runs) <= GIVES_UP_AFTER:
         return f"given up after {len(runs)} runs, of {GIVES_UP_AFTER + 1}"
-    return _paused(runs)
+    return _paused(runs, ending.lost)
 
 
 def _timed_out(number: int, ending: Ending, runs: Sequence[Run], submitted_s: float) -> str:
@@ -184,9 +189,11 @@ KINDS = (
             backoff=BACKOFF_S,
             backoff_max=BACKOFF_S,
             jitter=False,
+            result_ttl=RECORD_S,
         ),
         _retried,
         lambda number: (_failures_of(number),),
+        has_record=True,
     ),
     Kind(
         "given up",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 from hosts.stream import Run, Stream
@@ -17,11 +18,13 @@ class MixedStream(Stream):
         runs_of: defaultdict[int, list[Run]] = defaultdict(list)
         for run in self.runs():
             runs_of[run.number].append(run)
+        lost = {line["number"]: line["lost"] or 0 for line in (*self.told("record"), *self.told("dead"))}
         found = {}
         for number, submitted_s in self.submitted.items():
             kind, ending = kind_of(number), self.ended.get(number)
             what = "has no outcome"
             if ending is not None:
+                ending = replace(ending, lost=lost.get(number, 0))
                 what = kind.judge(number, ending, runs_of[number], submitted_s)
             if what:
                 found[number] = f"{kind.name}: {what}"

@@ -66,6 +66,11 @@ def test_an_attempt_too_few_and_one_that_comes_too_soon_are_found() -> None:
     assert "tried again" in judge(NUMBER, RIGHT, [*runs[:3], replace(RUN, at_s=runs[2].at_s + 0.1)], 4.0)
     lost = replace(RUN, at_s=runs[2].at_s + 0.1, pid=2)
     assert judge(NUMBER, RIGHT, [*runs[:3], lost], 4.0) == "", "one of another worker follows one that was lost"
+    again = [*runs, replace(RUN, at_s=runs[3].at_s + 0.1)]
+    assert judge(NUMBER, replace(RIGHT, lost=1), again, 4.0) == "", "and so may one of the same"
+    assert "1 were lost" in judge(
+        NUMBER, replace(RIGHT, lost=1), [*again, replace(RUN, at_s=again[-1].at_s + 0.1)], 4.0
+    )
 
 
 @pytest.mark.parametrize(
