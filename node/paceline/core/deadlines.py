@@ -13,6 +13,7 @@ from math import inf
 from typing import Final
 
 from paceline.core.wall_clock import WallClock
+from paceline_protocol.messages.records import TASK_ID_BYTES
 
 CONSENSUS: Final = 0
 """An election timeout, a heartbeat, or another deadline of the log."""
@@ -37,6 +38,8 @@ SORTED_OUT_AT_ONCE: Final = 8
 """Whenever a moment is set or dropped, so many are sorted out: all are before as many more are stale."""
 STALE_AT_ONCE: Final = 2
 """Whenever a moment is set or dropped, so many stale ones in front are removed: they become fewer and fewer."""
+_ID_BITS: Final = 8 * (TASK_ID_BYTES + 1)
+_ID_MASK: Final = (1 << _ID_BITS) - 1
 
 
 class Deadlines:
@@ -99,6 +102,16 @@ class Deadlines:
         return earliest
 
 
+def _moment(ms: int, task_id: bytes) -> int:
+    """Both in one number, in the order of the moments. A byte in front keeps zeros that an id begins with."""
+    return max(0, ms) << _ID_BITS | int.from_bytes(b"\1" + task_id)
+
+
+def _id_of(moment: int) -> bytes:
+    low = moment & _ID_MASK
+    return low.to_bytes((low.bit_length() + 7) // 8)[1:]
+
+
 class Moments:
     """One moment of a clock for each of many tasks: before it the task does not start, or after it not any more.
 
@@ -109,33 +122,36 @@ class Moments:
 
     A moment that was moved or dropped is *stale*, and stays until it is in front or is sorted out. Either is done a few
     at a time, so ``earliest_ms`` may be that of a stale one: then the node is woken in vain, and removes it.
+
+    A million may wait here, so each is one number: the milliseconds, and below them the id (:func:`_moment`).
     """
 
-    __slots__ = ("_heap", "_is_held", "_ms", "_unsorted", "earliest_ms", "wakes_ms")
+    __slots__ = ("_heap", "_is_held", "_known", "_unsorted", "earliest_ms", "wakes_ms")
 
     def __init__(self) -> None:
         self.earliest_ms = NEVER_MS
         self.wakes_ms = NEVER_MS
         self._is_held = False
-        self._ms: dict[bytes, int] = {}
-        self._heap: list[tuple[int, bytes]] = []
-        self._unsorted: list[tuple[int, bytes]] = []  # another heap, which those that are not stale leave for the first
+        self._known: dict[bytes, int] = {}  # by the id of the task; what is in a heap and not here is stale
+        self._heap: list[int] = []
+        self._unsorted: list[int] = []  # another heap, which those that are not stale leave for the first
 
     def __len__(self) -> int:
-        return len(self._ms)
+        return len(self._known)
 
     def set(self, task_id: bytes, ms: int) -> None:
         """Set the moment of a task, below NEVER_MS, in place of an earlier one. If it is the same, nothing is done: a
         task whose moment is set whenever it comes back from a node would be kept here as often."""
-        if self._ms.get(task_id) == ms:
+        moment = _moment(ms, task_id)
+        if self._known.get(task_id) == moment:
             return
-        self._ms[task_id] = ms
-        heappush(self._heap, (ms, task_id))
+        self._known[task_id] = moment
+        heappush(self._heap, moment)
         self._tidy()
 
     def drop(self, task_id: bytes) -> None:
         """Remove the moment of a task. Unknown ids are ignored."""
-        if self._ms.pop(task_id, None) is not None:
+        if self._known.pop(task_id, None) is not None:
             self._tidy()
 
     def take_reached(self, clock: WallClock, now: float) -> list[bytes]:
@@ -145,9 +161,10 @@ class Moments:
         for _ in range(SLICE_MOMENTS):
             if not clock.has_reached(self.wakes_ms, now):
                 break
-            ms, task_id = heappop(self._front())
-            if self._ms.get(task_id) == ms:
-                del self._ms[task_id]
+            moment = heappop(self._front())
+            task_id = _id_of(moment)
+            if self._known.get(task_id) == moment:
+                del self._known[task_id]
                 reached.append(task_id)
             self._find_earliest()
         return reached
@@ -158,39 +175,39 @@ class Moments:
         self._find_earliest()
 
     def clear(self) -> None:
-        self._ms.clear()
+        self._known.clear()
         self._heap.clear()
         self._unsorted.clear()
         self._is_held = False
         self.earliest_ms = self.wakes_ms = NEVER_MS
 
-    def _front(self) -> list[tuple[int, bytes]]:
+    def _front(self) -> list[int]:
         """The heap that has the earliest moment in front."""
         heap, unsorted = self._heap, self._unsorted
         return unsorted if unsorted and (not heap or unsorted[0] < heap[0]) else heap
 
     def _find_earliest(self) -> None:
         front = self._front()
-        self.earliest_ms = front[0][0] if front else NEVER_MS
+        self.earliest_ms = front[0] >> _ID_BITS if front else NEVER_MS
         self.wakes_ms = NEVER_MS if self._is_held else self.earliest_ms
 
     def _tidy(self) -> None:
         """Do a little of what removes stale moments."""
-        heap, known = self._heap, self._ms
+        heap, known = self._heap, self._known
         if self._unsorted:
             self._sort_out()
             heap = self._front()
         elif len(heap) - len(known) > max(STALE_MOMENTS, len(known)):
             self._unsorted, self._heap = heap, self._unsorted
         left = STALE_AT_ONCE
-        while left and heap and known.get(heap[0][1]) != heap[0][0]:
+        while left and heap and known.get(_id_of(heap[0])) != heap[0]:
             heappop(heap)
             left -= 1
         self._find_earliest()
 
     def _sort_out(self) -> None:
-        heap, unsorted, known = self._heap, self._unsorted, self._ms
+        heap, unsorted, known = self._heap, self._unsorted, self._known
         for _ in range(min(SORTED_OUT_AT_ONCE, len(unsorted))):
             moment = unsorted.pop()  # the last of a heap: what is left is one
-            if known.get(moment[1]) == moment[0]:
+            if known.get(_id_of(moment)) == moment:
                 heappush(heap, moment)

@@ -59,7 +59,10 @@ def test_calls_that_ask_for_the_same_share_it() -> None:
 
 def test_what_is_passed_on_is_the_clients_own_map_in_its_order() -> None:
     one, other = {"max_attempts": 3, "confirm": 1}, {"confirm": 1, "max_attempts": 3}
-    for options in (one, other, {"confirm": 0}):
+    moments = {"confirm": 1, "not_before": 5, "max_attempts": 3, "expires": 9}
+    both = {"expires": 7, "deadline": 6, "not_before": 5, "accepted": 9}
+    of_a_dead_one = {"requeued_from": "ab" * 16, "accepted": 9}
+    for options in (one, other, {"confirm": 0}, moments, {"deadline": 6}, {"expires": 7}, both, of_a_dead_one):
         made = task(dict(options))
         assert msgpack.packb(made.call) == msgpack.packb((b"i" * 16, "add", 4, b"args", options))
         assert msgpack.packb(made.assignment) == msgpack.packb((b"i" * 16, 1, "add", b"args", options))
@@ -75,6 +78,18 @@ def test_what_is_remembered_for_sharing_is_bounded_and_what_tasks_hold_they_keep
         resolve({"max_attempts": number + 1})
         assert len(call_options._shared) <= SHARED_LIMIT
     assert reading(kept) == (1_000_000, False, False, True, False)
+
+
+@source_only
+def test_calls_that_differ_in_their_moments_alone_share_the_rest() -> None:
+    """A million of them may wait."""
+    options = [resolve({"not_before": moment_ms, "max_attempts": 3}) for moment_ms in (5, 6)]
+    assert [each.wire for each in options] == [{"not_before": each, "max_attempts": 3} for each in (5, 6)]
+    assert options[0]._map is options[1]._map
+    for number in range(2 * SHARED_LIMIT):
+        resolve({"not_before": 5, "max_attempts": number + 1})
+        assert len(call_options._shapes) <= SHARED_LIMIT
+    assert options[0].wire == {"not_before": 5, "max_attempts": 3}
 
 
 @source_only

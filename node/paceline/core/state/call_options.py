@@ -1,13 +1,15 @@
 """The options of one call, read once, when its task is made. None stands for a call without options.
 
 Few calls differ in what they ask for, so those that carry the same map share one object, unless there is a moment in
-it, of which nearly every call has its own. The map itself is kept as the
+it, of which nearly every call has its own; what is alike in the maps of those is shared. A map is given out as the
 client packed it, in its order: it is what the log, snapshots and nodes are given, and voters must write equal bytes.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
@@ -17,10 +19,12 @@ SHARED_LIMIT: Final = 1_024
 """How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
 
 
+@mypyc_attr(acyclic=True)
 class CallOptions:
-    """The options of a call as plain attributes. Never changed once it is made.
+    """The options of a call as plain attributes, and as properties where it fails or ends: of those with a moment there
+    may be a million. Never changed once it is made.
 
-    ``wire``: the client's map. ``max_attempts``: lost attempts that end the task, 0 if that is left to the cluster.
+    ``max_attempts``: lost attempts that end the task, 0 if that is left to the cluster.
     ``starts_once``: its start is logged before it is made, and there is one. ``waits_for_commit``: its result is passed
     on once its outcome is committed. ``is_logged``: False if only its leader and its client know of it. ``is_traced``:
     it is sampled (``traces.py``). ``not_before_ms``: it may not start before this moment of the wall clock, 0 if at any
@@ -35,34 +39,26 @@ class CallOptions:
     """
 
     __slots__ = (
-        "accepted_ms",
-        "backoff_max_ms",
-        "backoff_ms",
-        "deadline_ms",
+        "_has_own",
+        "_map",
         "ends_with_client",
         "expires_ms",
         "extra_bytes",
-        "has_jitter",
         "has_moment",
         "is_logged",
         "is_traced",
-        "keep_dead_ms",
-        "max_attempts",
         "may_be_kept",
         "not_before_ms",
-        "result_ttl_ms",
-        "retries",
         "starts_once",
         "waits_for_commit",
-        "wire",
     )
 
     def __init__(self, wire: Options) -> None:
-        self.wire: Final = wire
+        shape = _shape_of(wire)
+        self._has_own: Final = shape is not None
+        self._map: Final[Options] = wire if shape is None else shape  # with 0 for each moment of its own
         starts_once = wire.get("delivery") == AT_MOST_ONCE
-        max_attempts: int = wire.get("max_attempts", 0)
         self.starts_once: Final[bool] = starts_once
-        self.max_attempts: Final[int] = 1 if starts_once else max_attempts
         self.waits_for_commit: Final[bool] = starts_once or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
@@ -71,26 +67,65 @@ class CallOptions:
         expires_ms: int = wire.get("expires", 0)
         self.not_before_ms: Final[int] = not_before_ms
         deadline_ms: int = wire.get("deadline", 0)
-        self.deadline_ms: Final[int] = deadline_ms
         expires_ms = min(expires_ms or deadline_ms, deadline_ms or expires_ms)
         self.expires_ms: Final[int] = expires_ms
         retries: int = wire.get("retries", 0)
-        backoff_ms: int = wire.get("backoff", 0)
-        backoff_max_ms: int = wire.get("backoff_max", 0)
-        self.retries: Final[int] = retries
-        self.backoff_ms: Final[int] = backoff_ms or _BACKOFF_MS
-        self.backoff_max_ms: Final[int] = backoff_max_ms or _BACKOFF_MAX_MS
-        self.has_jitter: Final[bool] = not wire.get("jitter", 0)
         self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries)
-        result_ttl_ms: int = wire.get("result_ttl", 0)
-        accepted_ms: int = wire.get("accepted", 0)
-        self.result_ttl_ms: Final[int] = result_ttl_ms
-        self.accepted_ms: Final[int] = accepted_ms
-        keep_dead_ms: int = wire.get("keep_dead", 0)
-        self.keep_dead_ms: Final[int] = keep_dead_ms
-        self.may_be_kept: Final[bool] = bool(result_ttl_ms or keep_dead_ms)
+        self.may_be_kept: Final[bool] = bool(wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # all of them are ASCII
         self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
+
+    @property
+    def max_attempts(self) -> int:
+        return 1 if self.starts_once else self._number("max_attempts")
+
+    @property
+    def retries(self) -> int:
+        return self._number("retries")
+
+    @property
+    def backoff_ms(self) -> int:
+        return self._number("backoff") or _BACKOFF_MS
+
+    @property
+    def backoff_max_ms(self) -> int:
+        return self._number("backoff_max") or _BACKOFF_MAX_MS
+
+    @property
+    def has_jitter(self) -> bool:
+        return not self._number("jitter")
+
+    @property
+    def result_ttl_ms(self) -> int:
+        return self._number("result_ttl")
+
+    @property
+    def keep_dead_ms(self) -> int:
+        return self._number("keep_dead")
+
+    @property
+    def deadline_ms(self) -> int:
+        return self._number("deadline")
+
+    @property
+    def accepted_ms(self) -> int:
+        return self._number("accepted")
+
+    def _number(self, key: str) -> int:
+        number: int = self._map.get(key, 0)
+        return number
+
+    @property
+    def wire(self) -> Options:
+        """The map, as its client packed it. Not to be changed."""
+        if not self._has_own:
+            return self._map
+        wire = dict(self._map)
+        if "not_before" in wire:
+            wire["not_before"] = self.not_before_ms
+        if "expires" in wire:
+            wire["expires"] = self.expires_ms
+        return wire
 
 
 KEPT_FAILURES: Final = 4
@@ -100,7 +135,25 @@ FAILURE_BYTES: Final = 200 + SUMMARY_LIMIT_BYTES
 _BACKOFF_MS: Final = int(BACKOFF_S * 1000)
 _BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)
 _VARYING: Final = frozenset(option.key for option in OPTIONS if option.type.varies)
+_MOMENTS: Final = frozenset(("not_before", "expires"))
+_OTHERS: Final = _VARYING - _MOMENTS
 _shared: Final[dict[tuple[tuple[str, object], ...], CallOptions]] = {}
+_shapes: Final[dict[tuple[tuple[str, object], ...], Options]] = {}
+
+
+def _shape_of(wire: Options) -> Options | None:
+    """The map with 0 for each of _MOMENTS, one for all calls that differ in those alone. None if there is neither of
+    them, or something else of which nearly every call has its own: then it keeps its map."""
+    if _MOMENTS.isdisjoint(wire) or not _OTHERS.isdisjoint(wire):
+        return None
+    shape = {key: 0 if key in _MOMENTS else value for key, value in wire.items()}
+    key = tuple(shape.items())
+    found = _shapes.get(key)
+    if found is None:
+        if len(_shapes) >= SHARED_LIMIT:
+            _shapes.clear()
+        _shapes[key] = found = shape
+    return found
 
 
 def resolve(wire: Options) -> CallOptions:
