@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
@@ -206,8 +207,9 @@ def test_the_end_of_a_child_is_told_after_all_that_it_wrote(
 def test_a_descriptor_that_is_used_again_belongs_to_the_new_worker(transport: ZmqTransport) -> None:
     number = -1
     for turn in range(3):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+        first, theirs = socket.socketpair()
+        # So high that nothing else of this process, as what earlier tests have left, takes it or gives it back.
+        with first, theirs, socket.socket(fileno=fcntl.fcntl(first, fcntl.F_DUPFD_CLOEXEC, 600)) as ours:
             assert turn == 0 or ours.fileno() == number
             number = ours.fileno()
             worker = b"worker-%d" % turn
