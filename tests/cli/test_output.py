@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from integration.conftest import without_settings
+
 DEADLINE_S = 60.0
 PACELINE = f"{sys.executable} -m paceline"
 VERSION = "version --json"
@@ -18,7 +20,7 @@ VERSION = "version --json"
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A line of bash, in which ``paceline`` is the command line of this source."""
     line = f'set -o pipefail; paceline() {{ {PACELINE} "$@"; }}; {line}'
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
+    kept = without_settings()
     return subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, timeout=DEADLINE_S, env=kept | environment, check=False
     )

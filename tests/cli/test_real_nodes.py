@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from integration.conftest import wait_until
+from integration.conftest import wait_until, without_settings
 from paceline.client import Client, NamedTask
 from paceline.discovery import find_nodes
 from paceline.errors import TaskCancelled
@@ -48,7 +48,7 @@ def tasks(tmp_path: Path) -> Path:
 
 
 def paceline(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+    environment = without_settings()
     command = [sys.executable, "-m", "paceline", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, env=environment, check=False)
 

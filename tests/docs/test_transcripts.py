@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from integration.conftest import wait_until
+from integration.conftest import wait_until, without_settings
 from paceline import Client
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -54,10 +54,6 @@ def is_said(lines: list[str], text: str) -> bool:
     return re.fullmatch(pattern, MOMENT.sub("", text)) is not None
 
 
-def environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
-
-
 def has_been_said(lines: list[str], log: Path, start: int) -> bool:
     return is_said(lines, log.read_text()[start:])
 
@@ -71,7 +67,7 @@ def start(command: str, directory: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "paceline", *arguments],
             cwd=directory,
-            env=environment() | {f"PACELINE_{name}": value for name, value in settings.items()},
+            env=without_settings() | {f"PACELINE_{name}": value for name, value in settings.items()},
             stdout=out,
             stderr=log,
             text=True,
@@ -88,7 +84,7 @@ def run(command: str, address: str) -> str:
     assert program == "paceline"
     done = subprocess.run(
         [sys.executable, "-m", "paceline", *arguments, "--connect", address],
-        env=environment(),
+        env=without_settings(),
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from hosts.network import Host, Hosts
 from hosts.probe import Probe
 from hosts.stream import RATE_PER_S, Stream
-from integration.conftest import wait_until
+from integration.conftest import wait_until, without_settings
 from paceline.config import new_cluster
 from paceline.local.node_process import Node
 
@@ -71,7 +71,7 @@ class HostCluster:
         self._disks: list[Path] = []
         self._probes: dict[str, Probe] = {}
         self._streams = 0
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+        self._environment = without_settings()
         self.cluster_path = directory / "cluster.toml"
         self._file = new_cluster(len(NODES))
         self.cluster_path.touch(mode=0o600)

@@ -7,7 +7,6 @@ loopback, which works whatever is done to its network.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 from hosts.cluster import TASKS, HostNode
 from hosts.network import Host, Hosts, ip
 from hosts.probe import Probe
-from integration.conftest import wait_until
+from integration.conftest import wait_until, without_settings
 from paceline.config import new_cluster
 
 PORT = 7077
@@ -41,7 +40,7 @@ class Machines:
         self.nodes: dict[str, HostNode] = {}
         self._directory = directory
         self._probes: dict[str, Probe] = {}
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+        self._environment = without_settings()
         self._file = new_cluster(len(names))
         self.cluster_path = directory / "cluster.toml"
         self.cluster_path.touch(mode=0o600)

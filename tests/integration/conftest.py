@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,6 +16,11 @@ from paceline.local.node_process import Node
 
 TASKS = Path(__file__).with_name("sample_tasks.py")
 DEADLINE_S = 30.0
+
+
+def without_settings() -> dict[str, str]:
+    """The environment of this process, without what sets paceline."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PACELINE_")}
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.conftest import DEADLINE_S, TASKS, wait_until
+from integration.conftest import DEADLINE_S, TASKS, wait_until, without_settings
 from paceline import Cluster, NamedTask
 from paceline.errors import RequestRefused, TaskTimedOut
 
@@ -28,7 +27,7 @@ def begun(log: Path) -> int:
 
 
 def submit(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+    environment = without_settings()
     environment["PACELINE_CONNECT"] = cluster.addresses[0]
     command = [sys.executable, "-m", "paceline", "submit", *arguments, "--wait"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)

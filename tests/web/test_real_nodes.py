@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from integration.conftest import children_that_run, wait_until
+from integration.conftest import children_that_run, wait_until, without_settings
 from paceline import Cluster
 from paceline.config import METRICS_PORT_OFFSET, ClusterFile, NodeConfig
 from paceline.errors import ConfigError, PortInUse
@@ -193,7 +193,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
 
 def test_a_node_on_the_command_line_says_where_its_metrics_are(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "paceline", "node", "--workers", "0", "--port", "0", "--journal", "memory"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PACELINE_")}
+    environment = without_settings()
     process = subprocess.Popen(
         [*command, "--no-discovery"],
         stdout=subprocess.PIPE,
