@@ -89,7 +89,7 @@ def main(out: str, modules: list[str]) -> None:
     begun = time.monotonic()
     say(f"compiling {len(modules)} modules, which takes about a minute on two cores (PACELINE_COMPILE=0 leaves it out)")
     say("1/2 types, and C code (mypyc)")
-    extensions = mypycify(["--ignore-missing-imports", *modules], opt_level="1", debug_level="0", multi_file=True)
+    extensions = mypycify(["--ignore-missing-imports", *modules], opt_level="2", debug_level="0", multi_file=True)
     for extension in extensions:
         extension.extra_compile_args = [*extension.extra_compile_args, *C_FLAGS]  # mypyc has one list for all of them
         if is_library(extension):
