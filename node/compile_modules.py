@@ -6,6 +6,7 @@ to stderr. docs/decisions/0025 has the reasons and the figures.
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 from setuptools import Distribution
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 from mypyc.build import mypycify  # isort: skip (it asks whether setuptools has been imported)
 
@@ -28,6 +30,9 @@ UNITS_PER_LINE = 4
 
 C_FLAGS = ["-fvisibility=hidden"]
 """One module calls another directly, and not by way of a table in which other libraries could replace the function."""
+
+LINK_TIME = ["-O2", "-flto=auto"]
+"""Small functions are put into those that call them from other files. Not every C compiler has a linker that can."""
 
 
 class BuildExtensions(build_ext):
@@ -94,11 +99,25 @@ def main(out: str, modules: list[str]) -> None:
         extension.extra_compile_args = [*extension.extra_compile_args, *C_FLAGS]  # mypyc has one list for all of them
         if is_library(extension):
             extension.sources = into_units(extension.sources, Path(out, "units"))
-    build = BuildExtensions(Distribution({"name": "compiled", "ext_modules": extensions}))
-    build.build_lib = out
-    build.ensure_finalized()
-    build.run()
+    try:
+        build(extensions, out, LINK_TIME)
+    except (CompileError, LinkError):
+        say("this C compiler can't optimize at link time (-flto=auto); again without")
+        build(extensions, out, [])
     say(f"compiled in {time.monotonic() - begun:.0f} s")
+
+
+def build(extensions: list[Any], out: str, flags: list[str]) -> None:
+    """Raises CompileError, or LinkError."""
+    with_flags = copy.deepcopy(extensions)
+    for extension in with_flags:
+        extension.extra_compile_args += flags
+        extension.extra_link_args += flags
+    command = BuildExtensions(Distribution({"name": "compiled", "ext_modules": with_flags}))
+    command.build_lib = out
+    command.build_temp = str(Path(out, "objects", "link-time" if flags else "plain"))
+    command.ensure_finalized()
+    command.run()
 
 
 if __name__ == "__main__":
