@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from paceline_protocol.limits import MAX_QUEUE_CHARS
 from paceline_protocol.moments import FROM_NOW_MAX_MS
-from paceline_protocol.option_types import ERRORS_CHARS, Errors, Moment, OptionType, Origin
+from paceline_protocol.option_types import ERRORS_CHARS, Errors, Moment, OptionType, Origin, QueueName
 
 
 def carried(type: OptionType) -> tuple[Any, ...]:
@@ -14,6 +15,8 @@ def carried(type: OptionType) -> tuple[Any, ...]:
         return "E", "ValueError,requests.exceptions.Timeout", "x" * ERRORS_CHARS
     if isinstance(type, Origin):
         return "0f" * 16, "0" * 32
+    if isinstance(type, QueueName):
+        return "default", "orders", "Video.high-1:a_b", "q" * MAX_QUEUE_CHARS
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
 
@@ -24,5 +27,7 @@ def not_carried(type: OptionType) -> tuple[Any, ...]:
         return "", "x" * (ERRORS_CHARS + 1), "\u00fc", 1, True, None, b"E", 1.5, ("E",)
     if isinstance(type, Origin):
         return "", "0f" * 15, "0F" * 16, "0f" * 16 + "\n", 1, None, b"0f" * 16
+    if isinstance(type, QueueName):
+        return "", "q" * (MAX_QUEUE_CHARS + 1), "a b", "a/b", "a\n", "\u00fc", 0, 1, True, None, b"orders"
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)

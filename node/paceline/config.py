@@ -25,7 +25,8 @@ from paceline.hosts import DEFAULT_PORT as DEFAULT_PORT
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, named, split_address, why_nobodys
 from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
-from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
+from paceline_protocol.limits import MAX_QUEUES, PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
+from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 
 LOOPBACK_HOST = "127.0.0.1"
 WILDCARD_HOSTS = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
@@ -151,6 +152,7 @@ class NodeConfig:
     worker_max_tasks: int | None = (
         None  # a worker is replaced that comes to this, or to one of the next two; None: never
     )
+    queues: str | None = None  # takes tasks of these alone, with commas between them; None: of all queues
     async_slots: int = ASYNC_SLOTS  # async tasks that one worker runs at once; 1: one after the other, as others
     worker_max_age_s: float | None = None
     worker_max_rss_bytes: int | None = None
@@ -225,6 +227,21 @@ class NodeConfig:
         self._validate_cluster()
         self._validate_limits()
 
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """The queues whose tasks it takes alone; none: it takes those of all."""
+        return () if self.queues is None else tuple(dict.fromkeys(self.queues.split(",")))
+
+    def _validate_queues(self, queues: str) -> None:
+        for name in queues.split(","):
+            if not is_queue_name(name):
+                raise ConfigError(
+                    f"--queues {named(queues)} can't be used: {named(name)} is no queue; the name of one has "
+                    f"{QUEUE_NAME_RULE}, and between two is a comma"
+                )
+        if len(self.queue_names) > MAX_QUEUES:
+            raise ConfigError(f"--queues names {len(self.queue_names)} queues; at most {MAX_QUEUES}")
+
     def _validate_work(self) -> None:
         if self.max_workers is None:
             _check_range("--workers", self.workers, 0, WORKERS_MAX)
@@ -235,6 +252,8 @@ class NodeConfig:
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
         _check_range("--async-slots", self.async_slots, 1, ASYNC_SLOTS_MAX)
+        if self.queues is not None:
+            self._validate_queues(self.queues)
         self._validate_lifetimes()
         if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_MAX_S:  # which nan is not either
             raise ConfigError(

@@ -17,7 +17,18 @@ from paceline.errors import ConfigError
 from paceline.importing import RUN_AS, imported_name
 from paceline_protocol.forms import class_name, module_of
 from paceline_protocol.messages.records import PRIORITY_DEFAULT, Options
-from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, EXCLUSIONS, OPTIONS, ORDERS, PRIORITY, Keyword, by_name
+from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
+from paceline_protocol.options import (
+    BACKOFF_MAX_S,
+    BACKOFF_S,
+    DEFAULT_QUEUE,
+    EXCLUSIONS,
+    OPTIONS,
+    ORDERS,
+    PRIORITY,
+    Keyword,
+    by_name,
+)
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Confirm: TypeAlias = Literal["received", "committed"]
@@ -63,6 +74,7 @@ class TaskOptions:
     keep_dead: bool | Time | None = None
     on_client_lost: OnClientLost = "keep"
     deadline: Time | datetime | None = None
+    queue: str = DEFAULT_QUEUE
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,6 +139,7 @@ class OptionKeywords(TypedDict, total=False):
     keep_dead: bool | Time | None
     on_client_lost: OnClientLost
     deadline: Time | datetime | None
+    queue: str
 
 
 class OptionChanges(TypedDict, total=False):
@@ -154,6 +167,7 @@ class OptionChanges(TypedDict, total=False):
     keep_dead: bool | Time | None
     on_client_lost: OnClientLost | None
     deadline: Time | datetime | None
+    queue: str | None
 
 
 def _error_names(given: Any) -> Any:
@@ -216,6 +230,12 @@ def _packed(chosen: TaskOptions, keyword: Keyword) -> Any:
         return keyword.type.to_wire(value)
     except ValueError as error:
         raise ConfigError(f"{keyword.name} {shown(value)} can't be used: {error}") from None
+
+
+def check_queue(name: object) -> None:
+    """Raises ConfigError for what is no name of a queue."""
+    if not is_queue_name(name):
+        raise ConfigError(f"the queue {shown(name)} can't be used: its name has {QUEUE_NAME_RULE}")
 
 
 def check_seconds(name: str, value: object) -> None:

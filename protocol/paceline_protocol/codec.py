@@ -50,6 +50,7 @@ from paceline_protocol.messages.records import (
     FailedAttempt,
     KeptOutcome,
     Outcome,
+    QueueSettings,
     RequeuedCall,
     Retry,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "decode_held",
     "decode_kept",
     "decode_outcomes",
+    "decode_queues",
     "decode_requeued",
     "decode_retries",
     "encode",
@@ -90,6 +92,7 @@ __all__ = [
     "encode_held",
     "encode_kept",
     "encode_outcomes",
+    "encode_queues",
     "encode_requeued",
     "encode_retries",
     "join_ids",
@@ -206,6 +209,16 @@ def encode_retries(retries: Iterable[Retry]) -> bytes:
 def decode_retries(data: bytes) -> list[Retry]:
     """The content of a RETRY entry."""
     return list(_decode_packed(data, f.retries, "retries"))
+
+
+def encode_queues(queues: Iterable[QueueSettings]) -> bytes:
+    """Pack what a QUEUES entry holds. Raises LocalProtocolError."""
+    return _pack_checked(tuple(queues), f.queues, "queues")
+
+
+def decode_queues(data: bytes) -> list[QueueSettings]:
+    """The content of a QUEUES entry."""
+    return list(_decode_packed(data, f.queues, "queues"))
 
 
 def encode_kept(kept: Iterable[KeptOutcome]) -> bytes:

@@ -20,13 +20,16 @@ from paceline_protocol.limits import (
     MAX_ENTRY_KIND,
     MAX_INT,
     MAX_NAME_CHARS,
+    MAX_QUEUES,
     MAX_REQUEST_TASKS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
+    MAX_WEIGHT,
     SUMMARY_LIMIT_BYTES,
 )
 from paceline_protocol.messages import records as r
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
+from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 from paceline_protocol.options import BY_KEY, contradiction
 
 Check = Callable[[Any], None]
@@ -69,6 +72,25 @@ long_string: Check = text(MAX_TRACEBACK_CHARS)
 def name(value: Any) -> None:
     if type(value) is not str or not 0 < len(value) <= MAX_NAME_CHARS:
         raise ValueError(f"a name of 1 to {MAX_NAME_CHARS} characters is expected, not {_kind_of(value)}")
+
+
+def queue_name(value: Any) -> None:
+    if not is_queue_name(value):
+        raise ValueError(f"the name of a queue is expected, a string of {QUEUE_NAME_RULE}, not {_kind_of(value)}")
+
+
+def queue_names(value: Any) -> None:
+    """The queues whose tasks a node takes."""
+    batch(value)
+    if len(value) > MAX_QUEUES:
+        raise LimitExceeded("queues of one node", len(value), MAX_QUEUES)
+    for item in value:
+        queue_name(item)
+
+
+def weight(value: Any) -> None:
+    if type(value) is not int or not 1 <= value <= MAX_WEIGHT:
+        raise ValueError(f"a weight from 1 to {MAX_WEIGHT} is expected, not {_kind_of(value)}")
 
 
 def one_of(enum: type[IntEnum]) -> Check:
@@ -225,6 +247,7 @@ def is_result(item: Any) -> bool:
     )
 
 
+queues: Check = many(record(queue_name, boolean, weight))
 _default_fields: Check = record(name, _priority, options)
 _call_fields: Check = record(identifier, name, _priority, octets, _options_or_none)
 _assignment_fields: Check = record(identifier, integer, name, octets, _options_or_none)

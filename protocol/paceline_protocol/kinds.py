@@ -25,6 +25,8 @@ _NAMED: Final[dict[str, f.Check]] = {
     "name": f.name,
     "long-string": f.long_string,
     "request-ids": f.request_ids,
+    "queue-name": f.queue_name,
+    "queue-names": f.queue_names,
     "entry-kind": f.entry_kind,
 }
 _BATCHES: Final[dict[str, f.Check]] = {"assignment": f.assignments, "outcome": f.outcomes, "result": f.results}

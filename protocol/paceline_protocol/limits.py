@@ -16,6 +16,10 @@ MAX_BATCH_ITEMS: Final = 16384
 MAX_REQUEST_TASKS: Final = 256
 """The most tasks that one Submit, Wait or Cancel of a client names. So each costs a node a bounded time; who has more
 sends more messages, and others are heard in between."""
+MAX_QUEUES: Final = 1_000
+"""With names of their own, and of a node that takes tasks of some alone, those."""
+MAX_QUEUE_CHARS: Final = 64
+MAX_WEIGHT: Final = 1_000_000
 MAX_TASK_NAMES: Final = 10_000
 """The most tasks, by name, that one node runs."""
 MAX_DEFAULTS_BYTES: Final = 4 * 1024 * 1024

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from paceline_protocol import moments
 from paceline_protocol.forms import qualified_name
-from paceline_protocol.limits import MAX_INT
+from paceline_protocol.limits import MAX_INT, MAX_QUEUE_CHARS
 
 ERRORS_CHARS: Final = 500
 """Of the names of exceptions that one option has."""
@@ -316,6 +316,43 @@ def _name_of_error(value: Any) -> str:
     name = value.removeprefix("builtins.")
     known = getattr(builtins, name, None)
     return qualified_name(known) if isinstance(known, type) else name  # IOError is another name of OSError
+
+
+class QueueName(OptionType):
+    """The name of a queue, as ``orders`` or ``video.high``. ``default``: of the queue of those calls that name none."""
+
+    def __init__(self, default: str) -> None:
+        super().__init__(default, 0, "str, the name of a queue")
+        self.metavar = "QUEUE"
+        self.usual = default
+
+    def is_valid(self, value: object) -> bool:
+        return is_queue_name(value)
+
+    @property
+    def on_wire(self) -> str:
+        return f"a string of {QUEUE_NAME_RULE}"
+
+    def to_wire(self, value: Any) -> Any:
+        if not self.is_valid(value):
+            raise ValueError(f"the name of a queue has {QUEUE_NAME_RULE}")
+        return None if value == self.default else value
+
+    def read(self, text: str) -> Any:
+        return text
+
+    @property
+    def values(self) -> str:
+        return f"{QUEUE_NAME_RULE}, default `{self.default}`"
+
+
+QUEUE_NAME_RULE: Final = f"1 to {MAX_QUEUE_CHARS} letters, digits, `.`, `-`, `_` and `:`"
+_QUEUE_NAME: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_QUEUE_CHARS}}}", re.ASCII)
+
+
+def is_queue_name(value: object) -> bool:
+    """Whether this can be the name of a queue."""
+    return type(value) is str and _QUEUE_NAME.fullmatch(value) is not None
 
 
 class Moment(OptionType):

@@ -44,6 +44,7 @@ from paceline_protocol.option_types import (
     Moment,
     OptionType,
     Origin,
+    QueueName,
     Span,
     Whole,
     YesOrNo,
@@ -68,6 +69,10 @@ LISTS_LEVEL: Final = 14
 lost, in records."""
 PROGRESS_LEVEL: Final = 12
 """The feature level of what running tasks say of themselves. Nothing of it is in the log: it says who may be asked."""
+QUEUES_LEVEL: Final = 16
+"""The feature level of queues."""
+DEFAULT_QUEUE: Final = "default"
+"""Of the calls that name none."""
 ASYNC_LEVEL: Final = 11
 """The feature level of nodes that run many tasks at once in a worker."""
 
@@ -247,6 +252,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("client", "leader", "node", "worker"),
         "when it ends at the latest: as EXPIRED if it has not started by then, and else as TIMED_OUT, with its worker",
         level=DEADLINE_LEVEL,
+    ),
+    _option(
+        "queue",
+        QueueName(DEFAULT_QUEUE),
+        ("leader",),
+        "in which queue it waits",
+        level=QUEUES_LEVEL,
     ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.

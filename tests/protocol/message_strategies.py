@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.option_types import Errors, OptionType, Origin
+from paceline_protocol.option_types import Errors, OptionType, Origin, QueueName
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 
 integers = st.integers(0, MAX_INT)
@@ -22,6 +22,8 @@ def _values(type: OptionType) -> st.SearchStrategy[Any]:
         return st.text(st.characters(codec="ascii"), min_size=1, max_size=40)
     if isinstance(type, Origin):
         return ids.map(bytes.hex)
+    if isinstance(type, QueueName):
+        return st.from_regex(r"[A-Za-z0-9._:-]{1,64}", fullmatch=True)
     return st.integers(0, type.highest)
 
 

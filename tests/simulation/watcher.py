@@ -190,7 +190,8 @@ class Watcher:
             if node.core is None:
                 continue
             if node.core.leader is not None:
-                lanes = node.core.leader.tasks.served_lanes()
+                tasks = node.core.leader.tasks
+                lanes = [lane for each in tasks.queues_with_work() for lane in each.served_lanes(tasks.is_settled)]
                 waiting.update(
                     (task.id, f"{node.core.node_id}, which leads,")
                     for lane in lanes

@@ -68,6 +68,11 @@ NAMES_SHOWN = 5
     help="Async tasks that a worker for them runs at once: 1 to 65,536. Default: 100.",
 )
 @setting(
+    "--queues",
+    metavar="QUEUE,...",
+    help="Take tasks of these queues alone. Default: of all.",
+)
+@setting(
     "--worker-max-tasks",
     type=int,
     metavar="N",

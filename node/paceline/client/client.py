@@ -27,6 +27,7 @@ from paceline.client.future import Future, Sink
 from paceline.client.live_tasks import LiveTaskQuestions
 from paceline.client.progress import ProgressQuestions
 from paceline.client.questions import TaskQuestions
+from paceline.client.queues import QueueQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import NamedTask, Target, parts_of
@@ -53,7 +54,7 @@ MAP_WINDOW_TASKS = 1024
 MAP_FIRST_TASKS = 64
 
 
-class Client(TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions):
+class Client(TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions, QueueQuestions):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,

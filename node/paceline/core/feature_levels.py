@@ -42,6 +42,7 @@ LEVELS: Final[dict[int, str]] = {
     QUIET_LEVEL: "nodes that say why they take no tasks",
     options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",
     DEMAND_LEVEL: "questions of nodes for how many workers there would be use",
+    options.QUEUES_LEVEL: "queues",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
@@ -62,6 +63,7 @@ ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.DEAD: options.DEAD_LEVEL,
     EntryKind.REQUEUE: options.DEAD_LEVEL,
     EntryKind.DISCARD: options.DEAD_LEVEL,
+    EntryKind.QUEUES: options.QUEUES_LEVEL,
 }
 """Entry kind -> the level that brought it."""
 OPTIONS: Final[dict[str, int]] = {option.key: option.level for option in options.OPTIONS}

@@ -43,6 +43,7 @@ def settings_of(config: NodeConfig) -> Settings:
         insecure=config.insecure,
         runs_tasks=config.workers > 0,
         worker_max_tasks=config.worker_max_tasks or 0,
+        queues=config.queue_names,
         async_slots=config.async_slots,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,

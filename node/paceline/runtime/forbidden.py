@@ -29,6 +29,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.message import Sender, sent_by
+from paceline_protocol.messages.queues import SetQueue, SetQueueReply
 
 PAIRS_MAX: Final = 256
 """Holders and kinds that are told apart. Beyond it only the counter tells."""
@@ -86,6 +87,8 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
         return DeadTaskReply(fields[0], said, b"")
     if kind in (Requeue, Discard):
         return DeadChanges(fields[0], said, ())
+    if kind is SetQueue:
+        return SetQueueReply(fields[0], said, False, 0)
     if kind is RunNow:
         return RunNowReply(fields[0], said, ())
     if kind is OutputRequest:

@@ -18,6 +18,7 @@ from paceline_protocol.messages.message import (
     Sender,
     message,
 )
+from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result
 from paceline_protocol.messages.trace import Trace
 
@@ -400,6 +401,9 @@ ClientMessage: TypeAlias = (
     | RunNow
     | ProgressRequest
     | OutputRequest
+    | SetQueue
+    | QueuesRequest
+    | FindInQueue
 )
 ClientReply: TypeAlias = (
     Welcome
@@ -422,5 +426,7 @@ ClientReply: TypeAlias = (
     | RunNowReply
     | ProgressReply
     | OutputReply
+    | SetQueueReply
+    | QueuesReply
     | Trace
 )

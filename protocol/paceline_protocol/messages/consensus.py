@@ -24,6 +24,7 @@ class EntryKind(IntEnum):
     DEAD = 12  # outcomes of tasks that are kept as dead ones, each with the record of its task (codec.encode_kept)
     REQUEUE = 13  # dead tasks, each with the call of the new task in its place (codec.encode_requeued)
     DISCARD = 14  # task ids, joined: these dead tasks are kept no longer
+    QUEUES = 15  # queues, each with whether it is paused and with its weight (codec.encode_queues)
 
 
 WireEntry: TypeAlias = Annotated[tuple[int, Annotated[int, "entry-kind"], bytes], "entry"]

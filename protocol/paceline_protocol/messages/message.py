@@ -16,6 +16,7 @@ PROTOCOL_VERSION: Final = 1
 # Types of fields that say more than Python's own. Each is named as in the grammar, and has its check in ``kinds.py``.
 Id: TypeAlias = Annotated[bytes, "id"]
 Name: TypeAlias = Annotated[str, "name"]
+QueueName: TypeAlias = Annotated[str, "queue-name"]
 RequestIds: TypeAlias = Annotated[tuple[Id, ...], "request-ids"]
 LongString: TypeAlias = Annotated[str, "long-string"]
 PackedCalls: TypeAlias = Annotated[bytes, "bytes<calls>"]
@@ -23,6 +24,7 @@ PackedArgs: TypeAlias = Annotated[bytes, "bytes<args>"]
 PackedOutcomes: TypeAlias = Annotated[bytes, "bytes<outcomes>"]
 PackedHeld: TypeAlias = Annotated[bytes, "bytes<held>"]
 PackedDefaults: TypeAlias = Annotated[bytes, "bytes<defaults>"]
+QueueNames: TypeAlias = Annotated[tuple[QueueName, ...], "queue-names"]
 PackedConfig: TypeAlias = Annotated[bytes, "bytes<config>"]
 PackedValue: TypeAlias = Annotated[bytes, "bytes<payload>"]
 

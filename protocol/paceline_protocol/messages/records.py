@@ -83,6 +83,10 @@ Retry: TypeAlias = tuple[bytes, int, int, int, str]
 one may not start. What a RETRY entry has of each task."""
 
 
+QueueSettings: TypeAlias = tuple[str, bool, int]
+"""``(queue, whether it is paused, weight)``: what a QUEUES entry has of each queue."""
+
+
 class EndRecord(NamedTuple):
     """What is remembered of a task that has ended and asked for that, beside its end. Moments are those of the wall
     clock of the leader that heard of the end; 0 for none."""

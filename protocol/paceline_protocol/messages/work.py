@@ -12,6 +12,7 @@ from paceline_protocol.messages.message import (
     PackedHeld,
     PackedOutcomes,
     PackedValue,
+    QueueNames,
     Sender,
     message,
 )
@@ -253,6 +254,30 @@ class Demand(NamedTuple):
     workers: int
 
 
+@message(174, Sender.PEER)
+class EnrolWithQueues(NamedTuple):
+    """An :class:`EnrolWithAsync`, to a leader that understands feature level 16, of a node that takes tasks of some
+    queues alone."""
+
+    term: int
+    version: int
+    dispatch_seq: int
+    outcome_seq: int
+    slots: int
+    names: tuple[Name, ...]
+    held: PackedHeld
+    runs_tasks: bool
+    defaults: PackedDefaults
+    async_slots: int
+    async_names: tuple[Name, ...]
+    queues: QueueNames
+
+    @property
+    def enrol(self) -> Enrol:
+        """The same without what is announced."""
+        return Enrol(*self[:8])
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -268,6 +293,7 @@ WorkMessage: TypeAlias = (
     | RemarkQuery
     | RemarkAnswer
     | EnrolQuiet
+    | EnrolWithQueues
     | SetAvailability
     | DemandQuery
     | Demand

@@ -308,7 +308,7 @@ def test_tasks_that_end_while_they_wait_do_not_pile_up_behind_one_that_stays() -
         live.admit(task, 0.0)
         live.finish(task.id, TaskEnd.CANCELLED)
     live.check()
-    lanes = live._ready._lanes
+    lanes = live.queues.default.ready._lanes
     assert sum(len(queue) for lane in lanes for queue in lane._queues) <= SWEEP_TASKS + 1
     assert live.dispatchable == 1
 

@@ -23,6 +23,11 @@ def nodes(**names: str) -> dict[str, NodeLedger]:
     return {node_id: NodeLedger(node_id, 1, frozenset(known.split())) for node_id, known in names.items()}
 
 
+def serve(lanes: Lanes, ledgers: dict[str, NodeLedger]) -> None:
+    """These are the nodes from now on."""
+    lanes.serve(lanes.runners.serve(ledgers))
+
+
 def ages(lane: Lane) -> list[int]:
     """What leaves the lane, in order."""
     left = []
@@ -34,7 +39,7 @@ def ages(lane: Lane) -> list[int]:
 
 def test_higher_priority_leaves_first_then_age() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add"))
+    serve(queues, nodes(a="add"))
     for age, priority in enumerate([4, 0, 9, 4, 9]):
         queues.put(task(age, priority=priority))
     (lane,) = queues.served
@@ -43,7 +48,7 @@ def test_higher_priority_leaves_first_then_age() -> None:
 
 def test_a_task_that_is_put_back_leaves_before_those_that_came_later() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add"))
+    serve(queues, nodes(a="add"))
     for age in (3, 4):
         queues.put(task(age))
     for age in (1, 2, 0):
@@ -67,7 +72,7 @@ class Watched(Task):
 @pytest.mark.parametrize("waits_at", ["the front", "the middle", "the end"])
 def test_a_task_that_is_put_back_among_a_backlog_of_other_names_finds_its_place_in_a_few_looks(waits_at: str) -> None:
     queues, count = Lanes(), 10_000
-    queues.serve(nodes(a="gpu cpu"))
+    serve(queues, nodes(a="gpu cpu"))
     for number in range(count):
         waiting = Watched((number.to_bytes(16, "big"), "gpu", 4, b"", None))
         waiting.age = 10 + number + (number >= count // 2)
@@ -88,7 +93,7 @@ def test_a_task_that_is_put_back_among_a_backlog_of_other_names_finds_its_place_
 
 def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add"))
+    serve(queues, nodes(a="add"))
     waiting = [task(age) for age in range(4)]
     for each in waiting:
         queues.put(each)
@@ -102,7 +107,7 @@ def test_a_task_that_ended_while_it_waited_is_skipped() -> None:
 
 def test_names_that_the_same_nodes_run_share_a_lane() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add sub gpu", b="add sub"))
+    serve(queues, nodes(a="add sub gpu", b="add sub"))
     for age, name in enumerate(["add", "gpu", "sub"]):
         queues.put(task(age, name))
     assert [(lane.nodes, ages(lane)) for lane in queues.served] == [
@@ -121,10 +126,10 @@ def test_who_runs_a_name_follows_nodes_that_come_change_and_go() -> None:
             serving.pop(node_id, None)
         else:
             serving[node_id] = NodeLedger(node_id, 1, known)
-        queues.serve(dict(serving))
+        serve(queues, dict(serving))
         for name in names:
             assert queues.served_by(name) == {each for each, ledger in serving.items() if name in ledger.names}
-        assert queues.known_names() == sorted({name for ledger in serving.values() for name in ledger.names})
+        assert queues.runners.known_names() == sorted({name for ledger in serving.values() for name in ledger.names})
 
 
 def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -> None:
@@ -132,47 +137,47 @@ def test_a_name_that_no_node_runs_waits_in_no_lane_of_a_node_until_one_comes() -
     queues.put(task(0, "new"))
     assert queues.served == []
     assert queues.served_by("new") == frozenset()
-    queues.serve(nodes(a="new"))
+    serve(queues, nodes(a="new"))
     assert queues.served_by("new") == {"a"}
     assert [ages(lane) for lane in queues.served] == [[0]]
 
 
 def test_when_other_nodes_run_the_same_names_their_tasks_stay_where_they_are() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add sub"))
+    serve(queues, nodes(a="add sub"))
     for age, name in enumerate(["add", "sub", "add"]):
         queues.put(task(age, name))
     (lane,) = queues.served
-    queues.serve(nodes(a="add sub", b="add sub"))
+    serve(queues, nodes(a="add sub", b="add sub"))
     assert queues.served == [lane]
     assert lane.nodes == {"a", "b"}
-    queues.serve({})
+    serve(queues, {})
     assert (queues.served, lane.row.next(1)) == ([], None)
-    queues.serve(nodes(b="add sub"))
+    serve(queues, nodes(b="add sub"))
     assert queues.served == [lane]
     assert ages(lane) == [0, 1, 2]
 
 
 def test_when_a_node_comes_that_runs_some_names_of_a_lane_they_part_and_keep_their_order() -> None:
     queues = Lanes()
-    queues.serve(nodes(a="add sub"))
+    serve(queues, nodes(a="add sub"))
     for age in range(6):
         queues.put(task(age, "add" if age % 2 else "sub", priority=4 + age // 4))
-    queues.serve(nodes(a="add sub", b="sub"))
+    serve(queues, nodes(a="add sub", b="sub"))
     assert {lane.nodes: ages(lane) for lane in queues.served} == {
         frozenset({"a"}): [5, 1, 3],
         frozenset({"a", "b"}): [4, 0, 2],
     }
-    assert queues.known_names() == ["add", "sub"]
+    assert queues.runners.known_names() == ["add", "sub"]
 
 
 def test_a_lane_that_is_empty_when_the_nodes_change_is_forgotten() -> None:
     queues = Lanes()
     for age, known in enumerate(["add", "sub", "mul"]):
-        queues.serve(nodes(a=known))
+        serve(queues, nodes(a=known))
         queues.put(task(age, known))
         ages(queues.served[0])
-    queues.serve(nodes(a="add sub mul"))
+    serve(queues, nodes(a="add sub mul"))
     assert queues.served == []
     for age, known in enumerate(["add", "sub", "mul"]):
         queues.put(task(age, known))
@@ -191,7 +196,7 @@ def test_a_name_that_no_node_runs_is_forgotten_with_the_last_task_of_it_that_wai
         assert queues.name_count == left
     queues.put(task(4, "invented"))
     assert queues.waiting_by_name(9) == {"other": 1, "invented": 1}
-    queues.serve(nodes(a="invented other"))
+    serve(queues, nodes(a="invented other"))
     (lane,) = queues.served
     assert ages(lane) == [3, 4]
     assert queues.name_count == 2, "of what nodes run there is a bounded number, and it comes and goes all the time"
@@ -212,6 +217,6 @@ def test_what_a_node_comes_to_run_is_looked_up_and_no_other_name_that_waits(monk
 
     monkeypatch.setattr(Lanes, "served_by", look_up)
     for ran in ("add", "add mul", "mul"):
-        queues.serve(nodes(a=ran))
+        serve(queues, nodes(a=ran))
     assert looked_up == ["add", "add"]
     assert queues.waiting_unserved(2_000) == {"add": 1, **{f"invented{age}": 1 for age in range(1_000)}}

@@ -101,7 +101,7 @@ class Lead:
         self.leader.sessions.open(key, key * 16, self.now)
         return self.leader.sessions.by_key[key]
 
-    def submit(self, session: ClientSession, *numbers: int, seq: int = 1, name: str = "add", **options: int) -> None:
+    def submit(self, session: ClientSession, *numbers: int, seq: int = 1, name: str = "add", **options: Any) -> None:
         calls = [(tid(number), name, 4, b"", options or None) for number in numbers]
         self.leader.admission.submit(session, Submit(seq, 0, encode_calls(calls)), self.now)
         self.leader.log(self.now)

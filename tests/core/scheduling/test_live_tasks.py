@@ -99,7 +99,7 @@ def _move_unseen(live: LiveTasks, tasks: dict[int, Task]) -> None:
 
 
 def _double(live: LiveTasks, tasks: dict[int, Task]) -> None:
-    live._ready.put(tasks[State.READY])
+    live.queues.default.ready.put(tasks[State.READY])
 
 
 def _leave_in_ledger(live: LiveTasks, tasks: dict[int, Task]) -> None:
@@ -115,7 +115,7 @@ def _charge_wrongly(live: LiveTasks, tasks: dict[int, Task]) -> None:
 
 
 def _count_wrongly(live: LiveTasks, tasks: dict[int, Task]) -> None:
-    live._ready.by_priority[4] -= 1
+    live.queues.default.ready.by_priority[4] -= 1
 
 
 def _weigh_wrongly(live: LiveTasks, tasks: dict[int, Task]) -> None:
@@ -150,4 +150,4 @@ def test_nobody_but_live_tasks_and_its_places_asks_for_the_state_of_a_task() -> 
         for path in CORE.rglob("*.py")
         if re.search(r"core\.state\.task import [^\n]*\bState\b|\btask\.state\b", path.read_text())
     }
-    assert asking == {"live_tasks.py", "lanes.py", "places.py"}
+    assert asking == {"live_tasks.py", "lanes.py", "places.py", "queues.py"}

@@ -280,7 +280,7 @@ def test_invented_names_are_forgotten_once_no_task_of_them_waits_though_no_node_
         lead.submit(session, number, name=f"invented{number}")
         lead.cancel(session, number)
         assert lead.leader.tasks.name_count == 1
-    assert [lane.names for lane in lead.leader.tasks._ready._lanes] == [{"kept"}]
+    assert [lane.names for lane in lead.leader.tasks.queues.default.ready._lanes] == [{"kept"}]
     lead.leader.tasks.check()
     assert lead.leader.tasks.waiting_names() == {"kept"}
     lead.leader.admission.submit(

@@ -24,7 +24,7 @@ from paceline.core.state.snapshots import (
 )
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_kept, encode_outcomes, encode_requeued, join_ids
-from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS
+from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS, MAX_QUEUE_CHARS
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
@@ -240,6 +240,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"deadline": MOMENT_MAX_MS, "time_left": MOMENT_MAX_MS, "alone": 1}
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
+    options |= {"queue": MAX_QUEUE_CHARS * "q"}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
     table = TaskTable()
     empty = len(snapshot_of(table))

@@ -43,6 +43,7 @@ from paceline_protocol.messages.client import (
     WaitingReply,
 )
 from paceline_protocol.messages.live import RunNowReply, TasksReply
+from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
 from paceline_protocol.messages.records import Options
 from paceline_protocol.payload import unpack_value
 
@@ -401,6 +402,15 @@ class Driver:
         """The packed answer of the leader. None: no answer in time."""
         reply = self._answer(TasksReply, lambda now: self.session.live_tasks(page, now), timeout_s)
         return None if reply is None else reply.body
+
+    def queues(self, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        reply = self._answer(QueuesReply, self.session.queues, timeout_s)
+        return None if reply is None else reply.body
+
+    def set_queue(self, name: str, pausing: int, weight: int, timeout_s: float) -> SetQueueReply | None:
+        """What is the case now. None: no answer in time."""
+        return self._answer(SetQueueReply, lambda now: self.session.set_queue(name, pausing, weight, now), timeout_s)
 
     def run_now(self, ids: tuple[bytes, ...], timeout_s: float) -> RunNowReply | None:
         """What became of each. None: no answer in time."""

@@ -48,8 +48,9 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
+from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result, TaskEnd
-from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL, PROGRESS_LEVEL
+from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL, PROGRESS_LEVEL, QUEUES_LEVEL
 
 Request: TypeAlias = (
     Cancel
@@ -66,6 +67,9 @@ Request: TypeAlias = (
     | RunNow
     | ProgressRequest
     | OutputRequest
+    | SetQueue
+    | QueuesRequest
+    | FindInQueue
 )
 Reply: TypeAlias = (
     CancelReply
@@ -81,6 +85,8 @@ Reply: TypeAlias = (
     | RunNowReply
     | ProgressReply
     | OutputReply
+    | SetQueueReply
+    | QueuesReply
 )
 
 
@@ -111,6 +117,9 @@ RULES: Final[dict[type[Request], Rule]] = {
     RunNow: Rule(RunNowReply, of_any_node=False, behind_calls=True, since_level=LISTS_LEVEL),
     ProgressRequest: Rule(ProgressReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
     OutputRequest: Rule(OutputReply, of_any_node=False, behind_calls=True, since_level=PROGRESS_LEVEL),
+    SetQueue: Rule(SetQueueReply, of_any_node=False, behind_calls=False, since_level=QUEUES_LEVEL),
+    QueuesRequest: Rule(QueuesReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
+    FindInQueue: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
 }
 
 

@@ -63,6 +63,7 @@ from paceline_protocol.messages.client import (
     Welcome,
 )
 from paceline_protocol.messages.live import RunNow, TasksRequest
+from paceline_protocol.messages.queues import FindInQueue, QueuesRequest, SetQueue
 from paceline_protocol.messages.records import Call
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
@@ -286,12 +287,23 @@ class Session:
 
     def find(self, page: PageRequest, now: float) -> int:
         """Ask the leader for ids of tasks. Returns the key of the FindReply."""
-        name, states, term, until, cursor = page
-        return self._ask(FindRequest(self.requests.next_number(), name, states, term, until, *cursor), now)
+        name, states, queue, term, until, cursor = page
+        number = self.requests.next_number()
+        if queue:
+            return self._ask(FindInQueue(number, name, states, term, until, *cursor, queue), now)
+        return self._ask(FindRequest(number, name, states, term, until, *cursor), now)
 
     def live_tasks(self, page: ListRequest, now: float) -> int:
         """Ask the leader which tasks have not ended. Returns the key of the TasksReply."""
         return self._ask(TasksRequest(self.requests.next_number(), *page), now)
+
+    def queues(self, now: float) -> int:
+        """Ask the leader which queues there are. Returns the key of the QueuesReply."""
+        return self._ask(QueuesRequest(self.requests.next_number()), now)
+
+    def set_queue(self, name: str, pausing: int, weight: int, now: float) -> int:
+        """Ask the leader to change a queue. Returns the key of the SetQueueReply."""
+        return self._ask(SetQueue(self.requests.next_number(), name, pausing, weight), now)
 
     def run_now(self, ids: tuple[bytes, ...], now: float) -> int:
         """Ask the leader to let these wait no longer. Returns the key of the RunNowReply."""

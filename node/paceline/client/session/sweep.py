@@ -30,10 +30,11 @@ _STAY: Final = (CancelState.STOPPING, CancelState.RUNNING)
 
 
 class PageRequest(NamedTuple):
-    """A FindRequest, but for its number."""
+    """A FindRequest, or a FindInQueue, but for its number. ``queue``: "" for all."""
 
     name: str
     states: tuple[int, ...]
+    queue: str = ""
     term: int = 0
     until: int = 0
     cursor: tuple[int, int, int] = _BEGINNING
@@ -43,9 +44,12 @@ class Sweep:
     """``next``: the page to ask for. ``is_over``: there is none. ``is_early``: the leader does not know yet; the page
     is asked for again a little later. ``counts``: what became of the tasks."""
 
-    def __init__(self, name: str | None, state: str | Iterable[str], *, all_names: bool) -> None:
+    def __init__(
+        self, name: str | None, state: str | Iterable[str], *, all_names: bool, queue: str | None = None
+    ) -> None:
         """Raises ConfigError for what can't be looked for, and for a name that would be everybody's."""
-        self.next = PageRequest(_pattern(name, all_names=all_names), _states(state))
+        pattern = _pattern(name, all_names=all_names or (name is None and queue is not None))
+        self.next = PageRequest(pattern, _states(state), queue or "")
         self.is_over = False
         self.is_early = False
         self.counts = Counter(dict.fromkeys(_COUNTED.values(), 0))

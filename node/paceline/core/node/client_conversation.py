@@ -36,6 +36,7 @@ from paceline_protocol.messages.client import (
     Wait,
     Welcome,
 )
+from paceline_protocol.messages.queues import SetQueue
 
 Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
 """(a question, the client's connection, its request, now) -> the reply, None if it follows later."""
@@ -75,6 +76,7 @@ class ClientConversation:
             Cancel: self._cancel,
             Requeue: self._requeue,
             Discard: self._discard,
+            SetQueue: self._set_queue,
         }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
@@ -152,6 +154,10 @@ class ClientConversation:
         session.heard_at = now
         leader.dead.discard(session.key, request)
 
+    def _set_queue(self, leader: Leader, session: ClientSession, request: SetQueue, now: float) -> None:
+        session.heard_at = now
+        leader.queues.set(session.key, request)
+
     def gone(self, key: bytes) -> int:
         """The connection can't be reached any more."""
         self.known.gone(key)
@@ -185,6 +191,9 @@ class ClientConversation:
             if leader.dead.replies:
                 replies += leader.dead.replies
                 leader.dead.replies = []
+            if leader.queues.replies:
+                replies += leader.queues.replies
+                leader.queues.replies = []
             if leader.remarks.replies:
                 replies += leader.remarks.replies
                 leader.remarks.replies = []

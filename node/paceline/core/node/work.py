@@ -31,6 +31,7 @@ from paceline_protocol.messages.work import (
     EnrolQuiet,
     EnrolWithAsync,
     EnrolWithDefaults,
+    EnrolWithQueues,
     NodeBeat,
     NodeOutcomes,
     RemarkAnswer,
@@ -95,6 +96,7 @@ class WorkExchange:
             EnrolWithDefaults: self._on_enrol_with_defaults,
             EnrolQuiet: self._on_enrol_quiet,
             EnrolWithAsync: self._on_enrol_with_async,
+            EnrolWithQueues: self._on_enrol_with_queues,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
@@ -137,6 +139,18 @@ class WorkExchange:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(
                 sender, said.enrol, now, said.defaults, async_slots=said.async_slots, async_names=said.async_names
+            )
+
+    def _on_enrol_with_queues(self, leader: Leader, sender: str, said: EnrolWithQueues, now: float) -> None:
+        if self._levels.may_take_part(sender):
+            leader.nodes.on_enrol(
+                sender,
+                said.enrol,
+                now,
+                said.defaults,
+                async_slots=said.async_slots,
+                async_names=said.async_names,
+                queues=said.queues,
             )
 
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:

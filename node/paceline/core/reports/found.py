@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.scheduling.finding import Cursor, Page, find
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.messages.client import FindRequest
+from paceline_protocol.messages.queues import FindInQueue
 from paceline_protocol.name_patterns import STARS_MAX, NamePattern
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
 
 
-def found(leader: Leader, request: FindRequest) -> dict[str, Any]:
+def found(leader: Leader, request: FindRequest | FindInQueue) -> dict[str, Any]:
     """One page. While a new leader does not know yet what the nodes hold, it has nothing, and the same is asked again.
     Cost: see ``finding.py``. Raises LimitExceeded for a pattern that would cost more."""
     if (stars := request.name.count("*")) > STARS_MAX:
         raise LimitExceeded("stars in the pattern of a name", stars, STARS_MAX)
     tasks = leader.tasks
     until = request.until if request.term else tasks.next_age
-    page = Page(NamePattern(request.name), until)
+    page = Page(NamePattern(request.name), until, request.queue if isinstance(request, FindInQueue) else "")
     following: Cursor | None = (request.state, request.part, request.at)
     if request.term not in (0, leader.term):
         following = None  # the cursor is that of another leader

@@ -8,6 +8,7 @@ from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.dead import dead_task, dead_tasks
 from paceline.core.reports.found import found
 from paceline.core.reports.listed import listed
+from paceline.core.reports.queues import queues
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
@@ -30,6 +31,7 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
+from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def tell_dead_task(node: NodeCore, key: bytes, request: DeadTaskRequest, now: fl
     return DeadTaskReply(request.request, "", pack_value(dead_task(node.table, request.id)))
 
 
-def tell_found(node: NodeCore, key: bytes, request: FindRequest, now: float) -> FindReply:
+def tell_found(node: NodeCore, key: bytes, request: FindRequest | FindInQueue, now: float) -> FindReply:
     """Reply with some of the tasks that have a name and a state."""
     leader = node.leader
     assert leader is not None, "a question of the leader"
@@ -98,6 +100,13 @@ def ask_nodes(node: NodeCore, key: bytes, request: ProgressRequest | OutputReque
     leader.remarks.ask(key, request, node.peering.directory.level_of, now)
 
 
+def tell_queues(node: NodeCore, key: bytes, request: QueuesRequest, now: float) -> QueuesReply:
+    """Reply with which queues there are."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return QueuesReply(request.request, pack_value(queues(leader, now)))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
@@ -110,4 +119,6 @@ QUESTIONS: Final = (
     Question(RunNow, AskedOf.LEADER, have_run),
     Question(ProgressRequest, AskedOf.LEADER, ask_nodes),
     Question(OutputRequest, AskedOf.LEADER, ask_nodes),
+    Question(QueuesRequest, AskedOf.LEADER, tell_queues),
+    Question(FindInQueue, AskedOf.LEADER, tell_found),
 )

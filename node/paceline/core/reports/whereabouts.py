@@ -12,6 +12,7 @@ from paceline_protocol.errors import PayloadError
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import datetime_of, shown
+from paceline_protocol.options import DEFAULT_QUEUE
 from paceline_protocol.payload import unpack_error
 
 if TYPE_CHECKING:
@@ -227,6 +228,9 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return "an earlier leader accepted it; it is handed out once every node has said whether it has it"
     if not leader.recording.is_logging:
         return "the leadership is being transferred; the next leader hands it out"
+    queue = tasks.queues.of(DEFAULT_QUEUE if task.options is None else task.options.queue)
+    if queue.is_paused:
+        return f"its queue is paused; `paceline queues resume {queue.name}` lets it go on"
     if (nobody := _nobody_takes(leader, task.name)) is not None:
         return nobody
     if tasks.is_unknown(task.name):
@@ -234,10 +238,18 @@ def _why(leader: Leader, task: Task, now: float) -> str:
     if _waits_for_disk(leader, task):
         mib = leader.recording.unlogged_bytes >> 20
         return f"it waits until disks have written what has ended, {mib} MiB by now: one is too slow, or stands still"
-    slots = sum(ledger.slots for ledger in tasks.all_ledgers() if task.name in ledger.names)
+    running = [ledger for ledger in tasks.all_ledgers() if task.name in ledger.names]
+    takers = [ledger for ledger in running if not ledger.queues or queue.name in ledger.queues]
+    if running and not takers:
+        return (
+            f"no node that runs {task.name} takes tasks of the queue {queue.name}; start one with --queues "
+            f"{queue.name}, or without --queues"
+        )
+    slots = sum(ledger.slots for ledger in takers)
     if not slots:
         return f"no worker is ready that could run {task.name}"
-    ahead = sum(tasks.waiting_by_priority()[task.priority + 1 :])
+    ahead = sum([sum(lanes.by_priority[task.priority + 1 :]) for lanes in queue.lanes])
     is_async = not task.runs_alone and any(task.name in ledger.names for ledger in tasks.async_ledgers.values())
     all_busy = f"all {slots} places for it are taken" if is_async else f"all {slots} workers that can run it are busy"
-    return f"{all_busy}; {ahead} of the {tasks.waiting} tasks that wait have a higher priority"
+    where = "" if len(tasks.queues.by_name) == 1 else f" in queue {queue.name}"
+    return f"{all_busy}; {ahead} of the {queue.count} tasks that wait{where} have a higher priority"

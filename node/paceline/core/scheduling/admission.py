@@ -28,7 +28,7 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
-from paceline_protocol.limits import MAX_FRAME_BYTES
+from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
 from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call
 from paceline_protocol.options import contradiction, is_by_name
@@ -139,6 +139,8 @@ class Admission:
         if options and (too_low := self.cluster_level.refusal_of(options)):
             # A client that is told that the cluster is not ready asks again by itself.
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
+        if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
+            return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
         if len(args) > settings.payload_limit_bytes:
             return (
                 Refusal.PAYLOAD_TOO_LARGE,

@@ -78,6 +78,7 @@ class NodeLedger:
         "names",
         "node_id",
         "on_way_bytes",
+        "queues",
         "rank",
         "seats",
         "slots",
@@ -98,6 +99,7 @@ class NodeLedger:
         self.is_async = is_async
         self.key = node_id + ASYNC_SUFFIX if is_async else node_id
         self.announced = names  # all names of its node
+        self.queues: frozenset[str] = frozenset()  # those whose tasks its node takes; empty: of all
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived

@@ -14,6 +14,8 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.queues import Queue
+from paceline.core.scheduling.turns import Turns
 from paceline.core.state.task import Task
 
 TOGETHER_US: Final = 500
@@ -47,50 +49,68 @@ class Dispatcher:
         return UNKNOWN_US if attempt > 1 else self.durations.cost_us(name)
 
     def dispatch(self, now: float, *, only_unlogged: bool = False) -> Given:
-        """Hand out tasks while there is credit: higher priority first, then older. ``only_unlogged``: of the tasks
-        that need no log alone."""
+        """Hand out tasks while there is credit: of several queues in turn, of one by priority, then by age.
+        ``only_unlogged``: of the tasks that need no log alone."""
         self._only_unlogged = only_unlogged
-        tasks, given = self._tasks, Given()
-        lanes = tasks.served_lanes()
-        if len(lanes) == 1:
-            waiting = tasks.dispatchable
-            while tasks.dispatchable and self._give(lanes[0], given, waiting, now):
-                pass
-        else:
-            self._give_from_many(lanes, given, now)
+        given = Given()
+        queues = self._tasks.queues_with_work()
+        if len(queues) == 1:
+            self._give_from(queues[0], given, now)
+        elif queues:
+            self._give_in_turns(queues, given, now)
         return given
 
-    def _give_from_many(self, lanes: list[Lane], given: Given, now: float) -> None:
-        """Give again and again the first task of all lanes whose nodes have credit."""
-        heads = [(-head.priority, head.age, index) for index, lane in enumerate(lanes) if (head := lane.head())]
-        heapify(heads)
-        while heads:
-            lane = lanes[heads[0][2]]
-            head = lane.head() if self._give(lane, given, 1, now) else None
-            if head is None:
-                heappop(heads)
-            else:
-                heapreplace(heads, (-head.priority, head.age, heads[0][2]))
+    def _give_from(self, queue: Queue, given: Given, now: float) -> None:
+        """Give tasks of one queue, as no other has any."""
+        is_settled = self._tasks.is_settled
+        lanes = queue.served_lanes(is_settled)
+        if len(lanes) == 1:
+            waiting = queue.waiting(is_settled)
+            while queue.waiting(is_settled) and self._give(lanes[0], given, waiting, now):
+                pass
+        else:
+            heads = Heads(lanes)
+            while heads.are_left:
+                self._give_next(heads, given, now)
 
-    def _give(self, lane: Lane, given: Given, waiting: int, now: float) -> bool:
-        """Give the lane's next task to the node whose turn it is; False if there is no task, or no credit.
+    def _give_in_turns(self, queues: list[Queue], given: Given, now: float) -> None:
+        """Give tasks of those queues in turn that have some for which nodes have credit (``queues.py``)."""
+        is_settled = self._tasks.is_settled
+        heads = [Heads(queue.served_lanes(is_settled)) for queue in queues]
+        turns = Turns(self._tasks.queues, [queue for queue, some in zip(queues, heads, strict=True) if some.are_left])
+        some = [each for each in heads if each.are_left]
+        while (index := turns.next()) >= 0:
+            count = self._give_next(some[index], given, now)
+            turns.given(index, count, is_over=not some[index].are_left)
+
+    def _give_next(self, heads: Heads, given: Given, now: float) -> int:
+        """Give the first task of these lanes, and those that travel with it. Returns how many; 0, if no node has credit
+        for it: then its lane is not looked at again."""
+        lane = heads.first
+        count = self._give(lane, given, 1, now)
+        heads.moved(lane.head() if count else None)
+        return count
+
+    def _give(self, lane: Lane, given: Given, waiting: int, now: float) -> int:
+        """Give the lane's next task to the node whose turn it is. Returns how many are given; 0 if there is no task, or
+        no credit.
 
         The node gets several short ones at once: its share of the ``waiting`` ones, or as many as take no longer than
         TOGETHER_US. Tasks that travel together cost less than tasks that are given one by one.
         """
         task = lane.head()
         if task is None or (self._only_unlogged and task.is_logged):
-            return False
+            return 0
         cost_us = self.cost_us(task.name, task.attempt)
         row = lane.row
         ledger = row.next(cost_us)
         if ledger is None:
-            return False
+            return 0
         sent = given.by_ledger.get(ledger.key)
         if sent is None:
             sent = given.by_ledger[ledger.key] = []
         share = waiting * ledger.slots // row.slots
-        together_us = 0
+        together_us = count = 0
         while True:
             if not self._tasks.hand_out(task, lane, ledger, cost_us, now):
                 given.starting.append(task)
@@ -99,6 +119,7 @@ class Dispatcher:
                     given.traced.append(task.id)
                 sent.append(task)
             share -= 1
+            count += 1
             together_us += cost_us
             task = lane.head()
             if task is None or (self._only_unlogged and task.is_logged):
@@ -107,4 +128,31 @@ class Dispatcher:
             if (share <= 0 and together_us + cost_us > TOGETHER_US) or not ledger.has_time(cost_us):
                 break
         ledger.moved()
-        return True
+        return count
+
+
+class Heads:
+    """The first tasks of several lanes, the first of them in front: of the highest priority, then the oldest."""
+
+    __slots__ = ("_heap", "_lanes")
+
+    def __init__(self, lanes: list[Lane]) -> None:
+        self._lanes = lanes
+        self._heap = [(-head.priority, head.age, index) for index, lane in enumerate(lanes) if (head := lane.head())]
+        heapify(self._heap)
+
+    @property
+    def are_left(self) -> bool:
+        return bool(self._heap)
+
+    @property
+    def first(self) -> Lane:
+        """The lane whose turn it is."""
+        return self._lanes[self._heap[0][2]]
+
+    def moved(self, head: Task | None) -> None:
+        """This is the first task of that lane now. None: it is not looked at again."""
+        if head is None:
+            heappop(self._heap)
+        else:
+            heapreplace(self._heap, (-head.priority, head.age, self._heap[0][2]))

@@ -26,13 +26,22 @@ from paceline_protocol.codec import (
     encode_calls,
     encode_kept,
     encode_outcomes,
+    encode_queues,
     encode_requeued,
     encode_retries,
     join_ids,
 )
 from paceline_protocol.messages.client import Submit
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import RETRY_SUMMARY, Call, EndRecord, KeptOutcome, Outcome, Retry
+from paceline_protocol.messages.records import (
+    RETRY_SUMMARY,
+    Call,
+    EndRecord,
+    KeptOutcome,
+    Outcome,
+    QueueSettings,
+    Retry,
+)
 
 DRAFT_BYTES: Final = 4 << 20
 """A draft that would have more is full. One Submit, or one outcome, may be larger."""
@@ -56,6 +65,7 @@ class Draft:
         "kept_bytes",
         "new",
         "outcomes",
+        "queues",
         "recorded",
         "records",
         "requeued",
@@ -77,6 +87,7 @@ class Draft:
         self.dead: set[bytes] = set()  # those of these that are kept as dead ones
         self.requeued: list[tuple[bytes, Task]] = []  # dead tasks, each with the new one in its place
         self.discarded: list[bytes] = []  # dead tasks that are kept no longer
+        self.queues: list[QueueSettings] = []
         self.recorded: dict[str, int] = {}  # node -> the last NodeOutcomes.seq that is recorded with this
         self.size_bytes = 0
         self.kept_bytes = 0  # of the tasks that end with this, with their results
@@ -121,6 +132,8 @@ class Draft:
             entries.append((EntryKind.OUTCOME, encode_outcomes(outcomes), outcomes))
         if self.discarded:
             entries.append((EntryKind.DISCARD, join_ids(self.discarded), self.discarded))
+        if self.queues:
+            entries.append((EntryKind.QUEUES, encode_queues(self.queues), self.queues))
         return entries
 
     def _kept_entries(self) -> list[tuple[int, bytes, Any]]:
@@ -137,7 +150,7 @@ class Draft:
     def __bool__(self) -> bool:
         has_attempts = self.attempts_lost or self.retries or self.starting
         has_dead = self.requeued or self.discarded
-        return bool(self.submits or self.outcomes or has_attempts or has_dead or self.recorded)
+        return bool(self.submits or self.outcomes or has_attempts or has_dead or self.recorded or self.queues)
 
 
 class Proposals:
@@ -212,6 +225,12 @@ class Proposals:
         draft.size_bytes += ITEM_BYTES + payload_bytes
         draft.kept_bytes += kept_bytes
         self.kept_bytes += kept_bytes
+
+    def set_queue(self, settings: QueueSettings) -> None:
+        """This is said of a queue from now on."""
+        self.make_room(ITEM_BYTES)
+        self.draft.queues.append(settings)
+        self.draft.size_bytes += ITEM_BYTES
 
     def lose_attempts(self, ids: Iterable[bytes]) -> None:
         """These tasks have used up one attempt more."""

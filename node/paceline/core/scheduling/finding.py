@@ -25,6 +25,7 @@ from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages.live import LiveState
 from paceline_protocol.name_patterns import NamePattern
+from paceline_protocol.options import DEFAULT_QUEUE
 
 PAGE_IDS: Final = 1_000
 """What one page has at most."""
@@ -58,13 +59,15 @@ class MatchedNames:
 class Page:
     """One page: what is meant, and what was found. ``left``: how much more may be looked at."""
 
-    __slots__ = ("_until", "ids", "left", "names")
+    __slots__ = ("_queue", "_until", "ids", "left", "names")
 
-    def __init__(self, pattern: NamePattern, until: int) -> None:
+    def __init__(self, pattern: NamePattern, until: int, queue: str = "") -> None:
+        """``until``: only tasks whose ``first_age`` is less. ``queue``: only those of this one; "" for all."""
         self.ids: list[bytes] = []
         self.left = PAGE_TASKS
         self.names = MatchedNames(pattern)
         self._until = until
+        self._queue = queue
 
     @property
     def is_full(self) -> bool:
@@ -74,6 +77,8 @@ class Page:
         """Look at a task. True: it is meant, and it is in this state."""
         self.left -= 1
         if task.first_age >= self._until or state_of(task) != state or not self.names.match(task.name):
+            return False
+        if self._queue and self._queue != (DEFAULT_QUEUE if task.options is None else task.options.queue):
             return False
         self.ids.append(task.id)
         return True
@@ -112,11 +117,11 @@ def _look_at_delayed(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[
 
 
 def _look_at_waiting(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:
-    queues = tasks.queues()
-    while part < len(queues):
+    lines = tasks.lines()
+    while part < len(lines):
         if page.is_full:
             return part, at
-        lane, priority = queues[part]
+        lane, priority = lines[part]
         some, begin = lane.look_back(priority, at or MAX_INT, page.left)
         at = begin + len(some)
         for task in reversed(some):

@@ -10,20 +10,22 @@ A task that leaves while it waits here (it ended, or a node has it already) is n
 turn comes, because it is no longer in the state in which tasks wait here.
 
 Clients may invent any number of names. A name that no node runs is forgotten with the last of its tasks that waits, and
-what nodes come to run or cease to run costs nothing for other names. Names that nodes run are bounded.
+what nodes come to run or cease to run costs nothing for other names. Names that nodes run are bounded. Which nodes can
+run which names is the same for the lanes of all queues, which share it (``runners.py``).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
-from paceline.core.scheduling.credits import NodeLedger, Row
+from paceline.core.scheduling.credits import Row
 from paceline.core.scheduling.places import Place
+from paceline.core.scheduling.runners import Runners
 from paceline.core.state.task import State, Task
 from paceline_protocol.messages.records import PRIORITY_MAX
 
@@ -164,23 +166,18 @@ class WaitingName:
 
 
 class Lanes(Place):
-    """All lanes of tasks in one state. ``serve`` says which nodes can run a name. ``by_priority``: how many wait."""
+    """All lanes of the tasks of one queue in one state. ``runners`` say which nodes can run a name. ``by_priority``:
+    how many wait."""
 
-    def __init__(self, own_id: str = "", state: int = State.READY, *, is_alone: bool = False) -> None:
-        """``own_id``: the leader's own node, which is preferred among equals because it is no hop away. ``is_alone``:
-        of tasks of which a worker runs one at a time, whatever their names are."""
+    def __init__(self, runners: Runners | None = None, state: int = State.READY) -> None:
         super().__init__(state)
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
         self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
-        self._own_id = own_id
-        self.is_alone = is_alone
+        self.runners = runners if runners is not None else Runners()
+        self._nodes: frozenset[str] | None = None  # those that take tasks of this queue; None: all do
         self._lanes: list[Lane] = []
         self._names: dict[str, WaitingName] = {}
-        self._nodes_of_name: dict[str, frozenset[str]] = {}
-        self._names_of_node: dict[str, frozenset[str]] = {}
-        self._known_names: list[str] | None = None  # made when somebody asks, as they are sorted
-        self._ledgers: dict[str, NodeLedger] = {}
         self.served: list[Lane] = []
         """Lanes that some node serves."""
 
@@ -222,40 +219,16 @@ class Lanes(Place):
         """When the oldest waiting task came; inf if none waits. Cost: that of lanes and priorities."""
         return min([lane.oldest_arrived_at() for lane in self._lanes], default=float("inf"))
 
-    def serve(self, ledgers: dict[str, NodeLedger]) -> None:
-        """The nodes, or what they can run, changed. ``ledgers``: by key; a node that has two is two nodes
-        here. Cost: that of the names that nodes run or did, and of the tasks in lanes that part."""
-        changed: set[str] = set()
-        for node_id in [*self._names_of_node]:
-            if node_id not in ledgers:
-                changed |= self._has_names(node_id, frozenset())
-        for node_id, ledger in ledgers.items():
-            changed |= self._has_names(node_id, ledger.announced if self.is_alone else ledger.names)
-        self._ledgers = ledgers
+    def serve(self, changed: Set[str], nodes: frozenset[str] | None = None) -> None:
+        """The nodes, or what they can run, changed. ``changed``: the names that other nodes run than before.
+        ``nodes``: the keys of the ledgers that take tasks of this queue; None: all do. Cost: that of these names, and
+        of the tasks in lanes that part."""
+        if nodes != self._nodes:
+            self._nodes = nodes
+            changed = self._names.keys()
         lanes, self._lanes, self.served = self._lanes, [], []
         for lane in lanes:
-            lane.row.leave()
             self._serve_lane(lane, changed)
-
-    def _has_names(self, node_id: str, names: frozenset[str]) -> frozenset[str]:
-        """These are what a node can run; none, if it is gone. Returns those that it could not run before, or can run no
-        longer."""
-        before = self._names_of_node.get(node_id, frozenset())
-        if names == before:
-            return frozenset()
-        self._known_names = None
-        if names:
-            self._names_of_node[node_id] = names
-        else:
-            del self._names_of_node[node_id]
-        of_node, nodes_of_name = frozenset((node_id,)), self._nodes_of_name
-        for name in before - names:
-            nodes = nodes_of_name.pop(name) - of_node
-            if nodes:
-                nodes_of_name[name] = nodes
-        for name in names - before:
-            nodes_of_name[name] = nodes_of_name.get(name, frozenset()) | of_node
-        return names ^ before
 
     def _sweep(self) -> None:
         """Let go of the tasks that left while they waited. Cost: that of a look at all tasks here."""
@@ -264,14 +237,9 @@ class Lanes(Place):
             lane.sweep()
 
     def served_by(self, name: str) -> frozenset[str]:
-        """The nodes that can run this name; empty if none does."""
-        return self._nodes_of_name.get(name, frozenset())
-
-    def known_names(self) -> list[str]:
-        """Every name that some node can run, in order. Not to be changed."""
-        if self._known_names is None:
-            self._known_names = sorted(self._nodes_of_name)
-        return self._known_names
+        """The nodes that can run this name and take tasks of this queue; empty if none does."""
+        nodes = self.runners.nodes_of(name)
+        return nodes if self._nodes is None else nodes & self._nodes
 
     @property
     def lanes(self) -> list[Lane]:
@@ -299,7 +267,7 @@ class Lanes(Place):
 
     def waiting_for_slots(self, limit: int) -> dict[str, int]:
         """The same, without the names that nodes run many at once."""
-        ledgers = self._ledgers
+        ledgers = self.runners.ledgers
         lanes = [lane for lane in self.served if not all(ledgers[key].is_async for key in lane.nodes)]
         lanes += [lane for lane in self._lanes if not lane.nodes]  # last: anyone may have invented their names
         return self._waiting_in(lanes, limit)
@@ -317,7 +285,7 @@ class Lanes(Place):
         waiting = self._names.get(name)
         return waiting.lane if waiting is not None and waiting.count else None
 
-    def _serve_lane(self, lane: Lane, changed: set[str]) -> None:
+    def _serve_lane(self, lane: Lane, changed: Set[str]) -> None:
         """Give a lane its nodes. An empty one is forgotten, and so are names of which no task waits; one whose names
         part becomes several. ``changed``: the names that other nodes run than before."""
         if lane.nodes:
@@ -355,12 +323,8 @@ class Lanes(Place):
 
     def _add_lane(self, lane: Lane, nodes: frozenset[str]) -> Lane:
         lane.nodes = nodes
-        lane.row = Row(self._in_order(nodes))
+        lane.row = self.runners.row(nodes)
         self._lanes.append(lane)
         if nodes:
             self.served.append(lane)
         return lane
-
-    def _in_order(self, nodes: Iterable[str]) -> list[NodeLedger]:
-        ledgers = [self._ledgers[key] for key in nodes]
-        return sorted(ledgers, key=lambda it: (it.node_id != self._own_id, it.key))

@@ -13,6 +13,7 @@ Its parts are its conversations, and each handles the messages of its own:
   session.
 - ``cancelling``: the cancel requests of tasks that have not ended.
 - ``remarks``: what clients want to know of what running tasks say of themselves.
+- ``queues``: what clients have said of queues.
 - ``dead``: what clients have requeued and discarded of the dead tasks, and which are kept no longer.
 
 This module has what concerns several of them, and its order. The way of a task: in one turn of the reactor
@@ -42,6 +43,7 @@ from paceline.core.scheduling.draft import Propose
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
+from paceline.core.scheduling.queue_requests import QueueRequests
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
@@ -131,6 +133,7 @@ class Leader:
         )
 
         self.remarks = RemarkRequests(term, self.nodes, self.tasks, self.recording)
+        self.queues = QueueRequests(table, tasks, self.recording)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property
@@ -239,6 +242,9 @@ class Leader:
             if draft.requeued or draft.discarded:
                 self.dead.have_left([*(task_id for task_id, _ in draft.requeued), *draft.discarded])
                 self._is_held_back = self._is_held_back or bool(draft.requeued)
+            if draft.queues:
+                self.queues.have_been_set(draft.queues)
+                self._is_held_back = True  # what was paused may go on
             if draft.starting:
                 self._end_late(draft.starting, now)
                 started = self.nodes.start(draft.starting, now)

@@ -4,10 +4,10 @@ a task from one state to another.
 A live task is in exactly one place, that of its state (``places.py``):
 
 ===========  ==========================================================================================================
-READY        a lane: it goes to the next node that has credit for it. Tasks that need no log have lanes of their own,
-             as the others may have to wait for the log (``recording.py``)
-RECOVERED    a lane of its own: an earlier leader accepted it, and a node may have it. It is not handed out before the
-             nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
+READY        a lane of its queue: it goes to the next node that has credit for it. Tasks that need no log have lanes of
+             their own, as the others may have to wait for the log (``recording.py``)
+RECOVERED    a lane of its queue, apart: an earlier leader accepted it, and a node may have it. It is not handed out
+             before the nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
 DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
@@ -36,9 +36,10 @@ from typing import Final
 
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
-from paceline.core.scheduling.lanes import Lane, Lanes
+from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.places import AtNodes, ById, Place
+from paceline.core.scheduling.queues import Queue, Queues
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.state.retries import FailedAttempts
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
@@ -81,18 +82,14 @@ class LiveTasks:
         self.owners = Owners()
         self._failed = (retrying if retrying is not None else Retrying()).by_id
         self._next_age = 0
-        self._ready = Lanes(own_id, State.READY)
-        self._unlogged = Lanes(own_id, State.READY)
-        self._alone = Lanes(own_id, State.READY, is_alone=True)
-        self._recovered = Lanes(own_id, State.RECOVERED)
+        self.queues = Queues(own_id)
         self._starting = AtNodes(State.STARTING, self.ledgers, self.async_ledgers)
         self._dispatched = AtNodes(State.DISPATCHED, self.ledgers, self.async_ledgers)
         self._delayed = ById(State.DELAYED)
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
-        for place in (self._ready, self._recovered, self._starting, self._dispatched, self._delayed):
+        default = self.queues.default  # where a task waits that asks for nothing
+        for place in (default.ready, default.recovered, self._starting, self._dispatched, self._delayed):
             self._places[place.state] = place
-        self._recovered_alone = Lanes(own_id, State.RECOVERED, is_alone=True)
-        self._lanes = (self._ready, self._unlogged, self._alone, self._recovered, self._recovered_alone)
 
     def _move(self, task: Task, event: int) -> None:
         """Take a task out of its place and put it into that of its next state. Raises KeyError, with nothing changed,
@@ -110,14 +107,12 @@ class LiveTasks:
             entered.put(task)
 
     def _place(self, task: Task, state: int) -> Place | None:
-        if state == State.READY:
-            if task.runs_alone:
-                return self._alone
-            if task.options is not None and not task.is_logged:
-                return self._unlogged
-        if state == State.RECOVERED and task.runs_alone:
-            return self._recovered_alone
+        if state == State.READY or state == State.RECOVERED:
+            return self._queue_of(task).lanes_for(task, state)
         return self._places[state]
+
+    def _queue_of(self, task: Task) -> Queue:
+        return self.queues.default if task.options is None else self.queues.of(task.options.queue)
 
     # --- tasks come and end -------------------------------------------------------------------------------------
 
@@ -148,11 +143,13 @@ class LiveTasks:
         self._next_age += 1
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
+        if task.options is not None:
+            self._queue_of(task).live += 1
+            if task.options.ends_with_client:
+                self.owners.add(task)
         place = self._place(task, state)
         if place is not None:
             place.put(task)
-        if task.options is not None and task.options.ends_with_client:
-            self.owners.add(task)
 
     def come_due(self, task: Task, now: float) -> None:
         """A delayed task may be handed out, behind all that wait by now."""
@@ -172,8 +169,10 @@ class LiveTasks:
             self.live_bytes -= task.size_bytes()
             if self._failed:
                 self._failed.pop(task_id, None)
-            if task.options is not None and task.options.ends_with_client:
-                self.owners.remove(task)
+            if task.options is not None:
+                self._queue_of(task).live -= 1
+                if task.options.ends_with_client:
+                    self.owners.remove(task)
             self._move(task, END_EVENTS[end])
         return task
 
@@ -291,9 +290,10 @@ class LiveTasks:
         window_bytes: int = MAX_INT,
         async_slots: int = 0,
         async_names: Iterable[str] = (),
+        queues: Iterable[str] = (),
     ) -> NodeLedger:
         """A node offers slots, or offers them anew. ``window_bytes``: see ``credits.py``. ``async_slots``: for
-        ``async_names`` alone, which the others are not for."""
+        ``async_names`` alone, which the others are not for. ``queues``: it takes their tasks alone; none: all tasks."""
         announced, known_async = frozenset(names), frozenset(async_names)
         ledger = self.ledgers.get(node_id)
         if ledger is None:
@@ -305,6 +305,10 @@ class LiveTasks:
         async_ledger = self.async_ledgers.get(node_id)
         if async_ledger is not None and _resize(async_ledger, async_slots, known_async):
             changed = True
+        for each in self.ledgers_of(node_id):
+            if each.queues != frozenset(queues):
+                each.queues = frozenset(queues)
+                changed = True
         if changed:
             self._serve()
         return ledger
@@ -334,33 +338,27 @@ class LiveTasks:
         for ledger in self.async_ledgers.values():
             if ledger.slots or ledger.node_id in serving:  # else the worker for them is only about to come
                 serving[ledger.key] = ledger
-        for lanes in self._lanes:
-            lanes.serve(plain if lanes.is_alone else serving)
+        self.queues.serve(serving, plain)
 
-    def served_lanes(self) -> list[Lane]:
-        """The lanes whose tasks may be handed out and that some node serves, those of recovered tasks first."""
-        served = self._ready.served
-        if self._unlogged.count:
-            served = served + self._unlogged.served if self._ready.count else self._unlogged.served
-        if self._alone.count:
-            served = served + self._alone.served
-        if self.is_settled and self._recovered.count:
-            served = self._recovered.served + served
-        if self.is_settled and self._recovered_alone.count:
-            served = served + self._recovered_alone.served
-        return served
+    def queues_with_work(self) -> list[Queue]:
+        """The queues of which a task may be handed out, if a node has credit for it."""
+        return self.queues.with_work(is_settled=self.is_settled)
 
     def is_unknown(self, name: str) -> bool:
         """Whether no node can run tasks of this name. False while some nodes may still give their accounts."""
-        return self.is_settled and not self._ready.served_by(name) and any(each.slots for each in self.ledgers.values())
+        return (
+            self.is_settled
+            and not self.queues.runners.nodes_of(name)
+            and any(each.slots for each in self.ledgers.values())
+        )
 
     def is_served(self, name: str) -> bool:
         """Whether some node can run tasks of this name."""
-        return bool(self._ready.served_by(name))
+        return bool(self.queues.runners.nodes_of(name))
 
     def known_names(self) -> list[str]:
         """Every name that some node can run, in order. Not to be changed."""
-        return self._ready.known_names()
+        return self.queues.runners.known_names()
 
     # --- by name ------------------------------------------------------------------------------------------------
 
@@ -370,11 +368,11 @@ class LiveTasks:
     @property
     def name_count(self) -> int:
         """At least how many names tasks have that wait here, or did until lately."""
-        return max(len(self._delayed.by_name), *[lanes.name_count for lanes in self._lanes])
+        return max(len(self._delayed.by_name), *[lanes.name_count for lanes in self.queues.lanes])
 
     def waiting_of(self, name: str) -> int:
         """How many tasks of this name wait in lanes."""
-        return sum([lanes.waiting_of(name) for lanes in self._lanes])
+        return sum([lanes.waiting_of(name) for lanes in self.queues.lanes])
 
     def delayed_of(self, name: str) -> int:
         """How many tasks of this name wait for their moments."""
@@ -383,7 +381,7 @@ class LiveTasks:
     def waiting_names(self) -> set[str]:
         """Names of tasks that wait, in lanes or for their moments."""
         found = set(islice(self._delayed.by_name, NAMES_LOOKED_AT))
-        for lanes in self._lanes:
+        for lanes in self.queues.lanes:
             found.update(lanes.waiting_by_name(NAMES_LOOKED_AT))
         return found
 
@@ -392,12 +390,12 @@ class LiveTasks:
         still give their accounts, or no worker of any node is ready."""
         if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
             return {}
-        return _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self._lanes)
+        return _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self.queues.lanes)
 
     def waiting_for_slots(self) -> dict[str, int]:
         """How many wait in lanes, by name, for workers that run one task at a time; without those of
         :meth:`unserved_by_name`."""
-        found = _sums(lanes.waiting_for_slots(NAMES_LOOKED_AT) for lanes in self._lanes)
+        found = _sums(lanes.waiting_for_slots(NAMES_LOOKED_AT) for lanes in self.queues.lanes)
         for name in self.unserved_by_name():
             found.pop(name, None)
         return found
@@ -407,11 +405,15 @@ class LiveTasks:
         that is not known: other nodes may have them, and still give their accounts."""
         if not self.is_settled:
             return {}
-        return _sums(lanes.waiting_for(node_id, NAMES_LOOKED_AT) for lanes in self._lanes)
+        return _sums(lanes.waiting_for(node_id, NAMES_LOOKED_AT) for lanes in self.queues.lanes)
+
+    def nodes_that_take(self, queue: str) -> int:
+        """How many nodes run tasks of this queue now."""
+        return sum([not each.queues or queue in each.queues for each in self.ledgers.values() if each.slots])
 
     def nodes_that_run(self, name: str) -> int:
         """How many nodes can run this name now."""
-        return len(self._ready.served_by(name))
+        return len(self.queues.runners.nodes_of(name))
 
     def find_waiting(self, name: str, skip: int, limit: int, ids_limit: int) -> tuple[list[bytes], int, bool]:
         """The ids of tasks of this name that no node has, ``ids_limit`` at most, among ``limit`` candidates behind the
@@ -433,7 +435,7 @@ class LiveTasks:
     def _candidates(self, name: str, skip: int, limit: int) -> list[Task]:
         """``limit`` candidates behind the first ``skip``."""
         some: list[Task] = []
-        for lanes in self._lanes:
+        for lanes in self.queues.lanes:
             lane = lanes.lane_of(name)
             if lane is not None:
                 some += lane.look(skip, limit - len(some))
@@ -457,17 +459,20 @@ class LiveTasks:
         """The tasks of this name that wait for their moments, behind the first ``skip``."""
         return islice(self._delayed.by_name.get(name, _NO_TASKS).values(), skip, None)
 
-    def queues(self) -> list[tuple[Lane, int]]:
-        """Every queue of tasks that wait: a lane, and a priority. Some of them are empty."""
+    def lines(self) -> list[tuple[Lane, int]]:
+        """Every line of tasks that wait: a lane, and a priority. Some of them are empty."""
         return [
-            (lane, priority) for lanes in self._lanes for lane in lanes.lanes for priority in range(PRIORITY_MAX + 1)
+            (lane, priority)
+            for lanes in self.queues.lanes
+            for lane in lanes.lanes
+            for priority in range(PRIORITY_MAX + 1)
         ]
 
     def lanes_of(self, name: str) -> list[Lane]:
         """The lanes in which tasks of this name wait, among others; all lanes for ""."""
         if not name:
-            return [lane for lanes in self._lanes for lane in lanes.lanes]
-        return [lane for lanes in self._lanes if (lane := lanes.lane_of(name)) is not None]
+            return [lane for lanes in self.queues.lanes for lane in lanes.lanes]
+        return [lane for lanes in self.queues.lanes if (lane := lanes.lane_of(name)) is not None]
 
     def all_delayed(self) -> list[Task]:
         """Every task that waits for its moment. Cost: that of all of them."""
@@ -481,22 +486,20 @@ class LiveTasks:
 
     def count(self, state: int) -> int:
         """How many live tasks have this state."""
+        if state == State.READY or state == State.RECOVERED:
+            return sum([lanes.count for lanes in self.queues.lanes if lanes.state == state])
         place = self._places[state]
-        count = 0 if place is None else place.count
-        if state == State.READY:
-            return count + self._unlogged.count + self._alone.count
-        return count + self._recovered_alone.count if state == State.RECOVERED else count
+        return 0 if place is None else place.count
 
     @property
     def dispatchable(self) -> int:
-        """How many tasks may be dispatched."""
-        ready = self._ready.count + self._unlogged.count + self._alone.count
-        return ready + self._recovered.count + self._recovered_alone.count if self.is_settled else ready
+        """How many tasks may be dispatched, were no queue paused."""
+        return self.waiting if self.is_settled else self.count(State.READY)
 
     @property
     def waiting(self) -> int:
         """How many tasks wait in lanes, whether they may be dispatched yet or not."""
-        return sum([lanes.count for lanes in self._lanes])
+        return sum([lanes.count for lanes in self.queues.lanes])
 
     @property
     def at_nodes(self) -> int:
@@ -510,25 +513,28 @@ class LiveTasks:
 
     def waiting_by_priority(self) -> list[int]:
         """How many tasks wait in lanes, by priority."""
-        return [sum(counts) for counts in zip(*[lanes.by_priority for lanes in self._lanes], strict=True)]
+        return [sum(counts) for counts in zip(*[lanes.by_priority for lanes in self.queues.lanes], strict=True)]
 
     def oldest_arrived_at(self) -> float:
         """When the oldest task that waits in a lane came; inf if none does."""
-        return min([lanes.oldest_arrived_at() for lanes in self._lanes])
+        return min([lanes.oldest_arrived_at() for lanes in self.queues.lanes])
 
     def check(self) -> None:
         """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
         Cost: that of all tasks."""
         found: Counter[bytes] = Counter()
-        for place in (*self._places, self._unlogged, self._alone, self._recovered_alone):
-            if place is not None:
-                tasks = place.tasks()
-                found.update(task.id for task in tasks)
-                if place.count != len(tasks):
-                    raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
+        for place in (self._starting, self._dispatched, self._delayed, *self.queues.lanes):
+            tasks = place.tasks()
+            found.update(task.id for task in tasks)
+            if place.count != len(tasks):
+                raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
         for ledger in self.all_ledgers():
             self._check_ledger(ledger)
-        for lanes in self._lanes:
+        named = Counter(self._queue_of(task).name for task in self.live.values() if task.options is not None)
+        for queue in self.queues.by_name.values():
+            if queue.live != named[queue.name]:
+                raise Misplaced(f"{queue.live} live tasks of queue {queue.name} are counted, not {named[queue.name]}")
+        for lanes in self.queues.lanes:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
             _check_names(lanes, lanes.waiting_by_name(lanes.name_count))

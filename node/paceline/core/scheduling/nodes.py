@@ -195,12 +195,13 @@ class Nodes:
         left_ms: int = 0,
         async_slots: int = 0,
         async_names: tuple[str, ...] = (),
+        queues: tuple[str, ...] = (),
     ) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
         ``defaults``: what it announces, packed; None if it does not know how to. ``availability``: whether it takes
         tasks, and ``left_ms`` for how long it drains, if it does. ``async_slots``: for those of its names that are
-        ``async_names``. Raises ProtocolError, with nothing
-        changed, for an account that no honest node gives."""
+        ``async_names``. ``queues``: those whose tasks it takes alone; none: it takes all. Raises ProtocolError, with
+        nothing changed, for an account that no honest node gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
@@ -235,7 +236,7 @@ class Nodes:
             self._recent_names.is_quiet(node_id, enrol.names)
         else:
             self._names_left(node_id, now)
-        self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names)
+        self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names, queues)
         self._arrived(node_id, state, enrol.dispatch_seq)
         sent = (task for task in self._held_by(node_id) if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]

@@ -55,6 +55,7 @@ from paceline_protocol.messages.records import (
     Call,
     EndRecord,
     Outcome,
+    QueueSettings,
     TaskEnd,
 )
 from paceline_protocol.payload import ErrorInfo, pack_error_info, with_earlier
@@ -231,6 +232,11 @@ class Recording:
     def discard(self, ids: Iterable[bytes]) -> None:
         """These dead tasks are kept no longer."""
         self._proposals.discard(ids)
+        self.is_awaited = True
+
+    def set_queue(self, settings: QueueSettings) -> None:
+        """This is said of a queue from now on."""
+        self._proposals.set_queue(settings)
         self.is_awaited = True
 
     def submitted(

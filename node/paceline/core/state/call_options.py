@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
-from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, OPTIONS, is_logged, is_traced
+from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, DEFAULT_QUEUE, OPTIONS, is_logged, is_traced
 
 SHARED_LIMIT: Final = 1_024
 """How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
@@ -74,6 +74,12 @@ class CallOptions:
         self.may_be_kept: Final[bool] = bool(wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # all of them are ASCII
         self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
+
+    @property
+    def queue(self) -> str:
+        """In which it waits."""
+        queue: str = self._map.get("queue", DEFAULT_QUEUE)
+        return queue
 
     @property
     def max_attempts(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.attempts import Attempts
 from paceline.core.state.dead_tasks import DeadTask, DeadTasks
+from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.released import RELEASED_LIMIT_TASKS, Released
 from paceline.core.state.results import Results
@@ -47,6 +48,7 @@ class TaskTable:
         self._results = self._with(Results())
         self._records = self._with(Records())
         self._dead = self._with(DeadTasks())
+        self._queues = self._with(QueueSection())
         self.released = self._with(Released(released_limit_tasks))
         self.expired = self._with(Released(released_limit_tasks, "expired"))
         self.totals = self._with(Totals())
@@ -98,6 +100,11 @@ class TaskTable:
     def dead_by_name(self) -> dict[str, int]:
         """How many dead tasks there are of each name. Not to be changed."""
         return self._dead.count_by_name
+
+    @property
+    def queues(self) -> dict[str, tuple[bool, int]]:
+        """Of each queue that is not as usual: whether it is paused, and its weight."""
+        return self._queues.by_name
 
     @property
     def result_bytes(self) -> int:

@@ -46,6 +46,7 @@ from paceline_protocol.messages.work import (
     EnrolQuiet,
     EnrolWithAsync,
     EnrolWithDefaults,
+    EnrolWithQueues,
     NodeBeat,
     Revoke,
     Revoked,
@@ -54,7 +55,7 @@ from paceline_protocol.messages.work import (
     StopTasks,
     WorkMessage,
 )
-from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL
+from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL, QUEUES_LEVEL
 
 
 def _unknown_level(node_id: str) -> int:
@@ -374,7 +375,7 @@ class LeaderLink:
 
     def _account_for(
         self, leader: str, term: int, dispatch_seq: int
-    ) -> Enrol | EnrolWithDefaults | EnrolWithAsync | EnrolQuiet:
+    ) -> Enrol | EnrolWithDefaults | EnrolWithAsync | EnrolWithQueues | EnrolQuiet:
         slots = self.slots
         held = encode_held(self._held.account())
         names, runs_tasks = slots.names(), self._settings.runs_tasks
@@ -385,6 +386,9 @@ class LeaderLink:
         defaults, draining = slots.defaults(level), slots.draining
         if not draining.takes_tasks and level >= QUIET_LEVEL:
             return EnrolQuiet(*enrol, defaults, draining.availability, draining.left_ms(self.heard_at))
+        if self._settings.queues and level >= QUEUES_LEVEL:
+            async_names = slots.async_names() if slots.has_async_tasks else ()
+            return EnrolWithQueues(*enrol, defaults, slots.async_serving, async_names, self._settings.queues)
         if level < ASYNC_LEVEL or not (slots.has_async_tasks and draining.takes_tasks):
             return EnrolWithDefaults(*enrol, defaults)
         return EnrolWithAsync(*enrol, defaults, slots.async_serving, slots.async_names())
