@@ -335,7 +335,7 @@ class QueueName(OptionType):
 
     def to_wire(self, value: Any) -> Any:
         if not self.is_valid(value):
-            raise ValueError(f"the name of a queue has {QUEUE_NAME_RULE}")
+            raise ValueError(f"it is the name of a queue, which has {QUEUE_NAME_RULE}")
         return None if value == self.default else value
 
     def read(self, text: str) -> Any:

@@ -24,6 +24,7 @@ SAYS = {
     "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
     "pages.py": "5\npage 49 True\nat once\n",
+    "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
     "searching.py": "dispatched dispatched\nTrue it stopped when it was asked to\ndispatched\n",
     "reports.py": "2 2 1\nrunning running waiting waiting delayed\n"

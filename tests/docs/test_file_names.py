@@ -21,6 +21,7 @@ EXAMPLES = {
     "late.py",
     "polling.py",
     "reports.py",
+    "studio.py",
     "searching.py",
     "shop.py",
 }

@@ -73,6 +73,9 @@ class Known:
                 self.ids.append(task_id)
 
 
+QUEUES = ("default", "video", "mail.high")
+
+
 class Samples:
     """Makes valid messages."""
 
@@ -82,6 +85,8 @@ class Samples:
         self._named: dict[str, Maker] = {
             "id": self._id,
             "name": lambda _: random.choice(NAMES),
+            "queue-name": lambda _: random.choice(QUEUES),
+            "queue-names": lambda _: tuple(random.sample(QUEUES, random.randrange(3))),
             "entry-kind": lambda _: random.choice((*map(int, EntryKind), MAX_ENTRY_KIND)),
             "assignment": lambda _: self._assignment(),
             "outcome": lambda _: self._outcome(),

@@ -49,6 +49,7 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
+from paceline_protocol.messages.queues import SetQueue, SetQueueReply
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)
@@ -58,6 +59,7 @@ REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     Discard: DeadChanges,
     OutputRequest: OutputReply,
     RunNow: RunNowReply,
+    SetQueue: SetQueueReply,
 }
 ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **REFUSED_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""
@@ -68,7 +70,7 @@ def least(hint: Any) -> Any:
     if get_origin(hint) is Annotated:
         bare, mark = get_args(hint)
         if isinstance(mark, str):
-            return {"id": bytes(16), "name": "n"}.get(mark, least(bare))
+            return {"id": bytes(16), "name": "n", "queue-name": "q"}.get(mark, least(bare))
         return int(next(iter(mark)))
     return () if get_origin(hint) is tuple else hint()
 

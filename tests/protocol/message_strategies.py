@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from hypothesis import strategies as st
 
 from paceline_protocol.codec import KINDS, MAX_INT
-from paceline_protocol.limits import MAX_ENTRY_KIND
+from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_QUEUE_CHARS
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.option_types import Errors, OptionType, Origin, QueueName
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
@@ -17,13 +17,16 @@ ids = st.binary(min_size=16, max_size=16)
 names = st.text(min_size=1, max_size=30)
 
 
+queue_names = st.from_regex(rf"[A-Za-z0-9._:-]{{1,{MAX_QUEUE_CHARS}}}", fullmatch=True)
+
+
 def _values(type: OptionType) -> st.SearchStrategy[Any]:
     if isinstance(type, Errors):
         return st.text(st.characters(codec="ascii"), min_size=1, max_size=40)
     if isinstance(type, Origin):
         return ids.map(bytes.hex)
     if isinstance(type, QueueName):
-        return st.from_regex(r"[A-Za-z0-9._:-]{1,64}", fullmatch=True)
+        return queue_names
     return st.integers(0, type.highest)
 
 
@@ -50,6 +53,8 @@ def several(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 NAMED: dict[str, st.SearchStrategy[Any]] = {
     "id": ids,
     "name": names,
+    "queue-name": queue_names,
+    "queue-names": several(queue_names),
     "request-ids": st.lists(ids, max_size=3).map(tuple),
     "entry-kind": st.integers(0, MAX_ENTRY_KIND),  # known here or not
     "assignment": assignments,

@@ -82,6 +82,7 @@ from paceline_protocol.messages.consensus import (
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
+from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
@@ -92,6 +93,7 @@ from paceline_protocol.messages.work import (
     EnrolQuiet,
     EnrolWithAsync,
     EnrolWithDefaults,
+    EnrolWithQueues,
     NodeBeat,
     NodeOutcomes,
     RemarkAnswer,
@@ -179,6 +181,12 @@ EXAMPLES: list[Message] = [
     Enrol(3, 1, 2, 3, 8, ("add",), codec.encode_held([(ID, 1)])),
     EnrolWithDefaults(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([("add", 9, {"retries": 3})])),
     EnrolQuiet(3, 7, 12, 4, 0, ("add",), b"h" * 24, True, codec.encode_defaults([("add", 9, {"retries": 3})]), 2, 500),
+    EnrolWithQueues(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([]), 100, ("add",), ("video",)),
+    SetQueue(1, "video", 1, 3),
+    SetQueueReply(1, "", True, 3),
+    QueuesRequest(1),
+    QueuesReply(1, b"\x80"),
+    FindInQueue(1, "add", (1, 2), 3, 9, 1, 0, 5, "video"),
     EnrolWithAsync(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([]), 100, ("add",)),
     Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
     NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),

@@ -81,7 +81,8 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(80, 90): WorkerMessage | ToWorkerMessage, range(90, 100): WebMessage}
     groups |= {range(130, 132): ClientMessage, range(132, 134): ClientReply, range(134, 136): WorkMessage}
     groups |= {range(136, 137): WorkerMessage, range(140, 142): WorkMessage, range(160, 162): WorkMessage}
-    groups |= {range(120, 130): WorkMessage}
+    groups |= {range(120, 130): WorkMessage, range(170, 173): ClientMessage, range(173, 175): ClientReply}
+    groups |= {range(175, 176): WorkMessage}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is Trace:  # goes three ways
             assert kind == 100

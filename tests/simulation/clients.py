@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
@@ -17,6 +17,7 @@ from paceline_protocol.messages.client import (
     ProgressReply,
     TaskReply,
 )
+from paceline_protocol.messages.queues import Pausing, SetQueueReply
 from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
 from paceline_protocol.options import by_name, completed, is_by_name
 from paceline_protocol.payload import unpack_value
@@ -30,6 +31,8 @@ from simulation.oracle.events import (
     DeadAnswered,
     DeadAsked,
     Located,
+    QueueAnswered,
+    QueueAsked,
     ReadRefused,
     Submitted,
     ToldAccepted,
@@ -66,6 +69,9 @@ REFUSED_PAUSE_S = 0.5
 """Until a call is submitted again of which the cluster is not ready to take an option: some node is older."""
 
 
+QUEUES: Final = ("video", "mail")
+
+
 class SimulatedClient:
     """Submits, cancels and waits, and tells the oracle what it is told."""
 
@@ -93,6 +99,7 @@ class SimulatedClient:
         self._progress: dict[int, tuple[bytes, float]] = {}  # request for how far a task is -> as of a cancel
         self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
         self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
+        self._queue_changes: dict[int, str] = {}  # request -> queue
         self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
@@ -112,6 +119,8 @@ class SimulatedClient:
                 world.events["large task"] += 1
             asked = options.choose(world.rng, right_ms(world.now))
             priority = world.rng.randrange(10)
+            if world.faults.queues and world.queue_rng.random() < world.faults.queues:
+                asked = {**(asked or {}), "queue": world.queue_rng.choice(QUEUES)}
             if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
                 name = tasks.RAISE
             if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:
@@ -214,7 +223,15 @@ class SimulatedClient:
             endpoint.close()
         self.world.oracle.hear(ClientGone(self.world.now, tuple(self.open)))
         self.world.events["client that dies"] += 1
+        self.world.queues_asked.difference_update(self._queue_changes.values())
         self._begin(self.world.next_client())
+
+    def change_queue(self, queue: str, pausing: Pausing, weight: int = 0) -> None:
+        """Ask for a change of a queue, for which nobody else asks."""
+        world = self.world
+        world.oracle.hear(QueueAsked(world.now, queue))
+        world.queues_asked.add(queue)
+        self._queue_changes[self.session.set_queue(queue, pausing, weight, world.now)] = queue
 
     def administer(self, op: AdminOp, argument: str) -> None:
         """Ask for a change of the cluster; nobody waits for the answer."""
@@ -299,6 +316,14 @@ class SimulatedClient:
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states
                 hear(DeadAnswered(now, task_id, state, asked_at_s, is_requeue))
+            elif isinstance(reply, SetQueueReply):
+                queue = self._queue_changes.pop(request)
+                self.world.queues_asked.discard(queue)
+                if not reply.refused:
+                    hear(QueueAnswered(now, queue, reply.paused))
+            session.requests.forget(request)
+        for request in [each for each in self._queue_changes if each in session.requests.failures]:
+            self.world.queues_asked.discard(self._queue_changes.pop(request))
             session.requests.forget(request)
         for request, (task_id, asked_at_s) in self._cancels.items():
             state = (session.requests.cancel_states(request) or {}).get(task_id)

@@ -16,6 +16,7 @@ class Faults:
     crash_rate: float = 0.15
     partition_rate: float = 0.1
     drains: float = 1.0  # nodes are drained, are quiet and reload now and then, in some of the worlds; 0: in none
+    queues: float = 0.0  # a task names a queue with this probability, and queues are paused and weighed now and then
     main_cut_rate: float = 0.05  # the main connections of a machine carry nothing, and the quick ones do
     pause_rate: float = 0.05
     worker_death_rate: float = 0.2

@@ -13,6 +13,8 @@ from paceline.core.raft.log import Log
 from paceline.runtime.journal.recovery import read_journal
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.consensus import Config
+from paceline_protocol.messages.queues import Pausing
+from simulation.clients import QUEUES
 from simulation.oracle.events import ClockJumped, RivalsAwaited, RivalStarted
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ DRAIN_RATE = 0.1
 """Of each machine, in the worlds in which machines drain."""
 RELOAD_RATE = 0.1
 """The same: the workers of a machine are replaced, between two tasks."""
+QUEUE_RATE = 1.0
+"""Of each queue, in worlds with queues."""
 QUIET_RATE = 0.5
 """Of the cluster, in these worlds: somebody wants a node to be quiet, to drain, or to serve."""
 DRAINS_S = (0.0, 0.05, 0.5, 2.0)
@@ -87,6 +91,8 @@ class Misfortune:
             self._administer()
         if world.drains:
             self._drain_some(passed_s)
+        if faults.queues:
+            self._change_queues(passed_s)
 
     def _happens(self, rate: float, passed_s: float) -> bool:
         return self._rng.random() < rate * passed_s
@@ -255,6 +261,15 @@ class Misfortune:
             world.events["node that is to be quiet, or to serve"] += 1
             world.say(f"somebody asks for {op.name} {asked}")
             rng.choice(world.clients).administer(op, asked)
+
+    def _change_queues(self, passed_s: float) -> None:
+        """Somebody pauses a queue, resumes it or weighs it, if nobody has asked for that and has no answer."""
+        world, rng = self._world, self._world.queue_rng
+        for queue in QUEUES:
+            if rng.random() < QUEUE_RATE * passed_s and queue not in world.queues_asked:
+                pausing, weight = rng.choice(list(Pausing)), rng.randrange(5)
+                world.events[f"queue: {pausing.name}"] += 1
+                rng.choice(world.clients).change_queue(queue, pausing, weight)
 
     # --- all of them --------------------------------------------------------------------------------------------
 

@@ -49,12 +49,16 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.owners import Owners
+from paceline.core.scheduling.queue_requests import QueueRequests
+from paceline.core.scheduling.queue_turns import QueueTurns
+from paceline.core.scheduling.queues import Queues
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.retention import Retention
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.state import retries, snapshots
 from paceline.core.state.dead_tasks import DeadTasks
+from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.results import Results
 from paceline.core.state.retries import Retries
@@ -83,6 +87,7 @@ from simulation import (
     drain_faults,
     limit_faults,
     owner_faults,
+    queue_faults,
     record_faults,
     remark_faults,
     retry_faults,
@@ -121,6 +126,8 @@ class Fault:
 
 
 STARTS = "core.membership.test_starts:test"
+QUEUES = "core.scheduling.test_queues:test"
+IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
     "core.scheduling.test_leader:test",
@@ -1180,6 +1187,58 @@ FAULTS = [
         default_faults.wait_for_nobody,
         f"{DEFAULTS}_while_nobody_has_told_of_a_name_a_call_by_it_waits_with_its_client",
     ),
+    Fault(
+        "hands out tasks of paused queues",
+        Queues,
+        "with_work",
+        queue_faults.hand_out_of_paused_ones,
+        faults=IN_QUEUES,
+        finding="which is paused",
+    ),
+    Fault(
+        "says that a queue is paused before the log has it",
+        QueueRequests,
+        "set",
+        queue_faults.answer_before_the_log_has_it,
+        faults=IN_QUEUES,
+        finding="which is paused",
+    ),
+    Fault(
+        "a new leader does not know which queues are paused",
+        QueueRequests,
+        "__init__",
+        queue_faults.forget_what_the_log_says,
+        faults=IN_QUEUES,
+        finding="which is paused",
+    ),
+    Fault(
+        "snapshots have nothing of queues",
+        QueueSection,
+        "captured",
+        queue_faults.write_no_snapshot,
+        found_by=f"{QUEUES}_a_snapshot_has_what_is_said_of_queues",
+    ),
+    Fault(
+        "does what a copy of an answered request asks for",
+        QueueRequests,
+        "set",
+        queue_faults.do_the_same_again,
+        found_by=f"{QUEUES}_a_copy_of_a_request_that_comes_late_changes_nothing",
+    ),
+    Fault(
+        "forgets what queues have had",
+        QueueTurns,
+        "__init__",
+        queue_faults.serve_the_first,
+        found_by=f"{QUEUES}_at_every_moment_each_queue_has_had_its_share_to_within_one_task",
+    ),
+    Fault(
+        "queues save up what they could not be given",
+        QueueTurns,
+        "__init__",
+        queue_faults.save_up,
+        found_by=f"{QUEUES}_a_queue_of_whose_tasks_no_node_has_a_slot_free_holds_up_no_other_and_saves_nothing_up",
+    ),
 ]
 
 
@@ -1239,7 +1298,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 213
+PLANTED = 220
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

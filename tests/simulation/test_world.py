@@ -17,6 +17,7 @@ from modes import COMPILED, in_seeds, source_only
 from paceline.core.membership.main_connection import SILENT_S
 from paceline.core.scheduling import finding
 from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.queues import Pausing
 from paceline_protocol.messages.records import CANCEL, TaskEnd
 from simulation.action_world import ActionWorld
 from simulation.faults import PEACE, Faults
@@ -134,6 +135,17 @@ def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
     assert {TaskEnd.SUCCEEDED, TaskEnd.FAILED, TaskEnd.LOST} <= ends
     shown = {node.wall_clock.ms(node.now) for node in world.nodes}
     assert shown == {right_ms(world.now)}
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_no_task_of_a_paused_queue_is_handed_out_under_any_fault(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(queues=0.5, clock_jump_rate=0.0))
+    world.run(4.0)
+    world.heal_and_finish()
+    asked = Counter({pausing: world.events[f"queue: {pausing.name}"] for pausing in Pausing})
+    assert asked[Pausing.PAUSE]
+    assert any("queue" in story.options for story in world.stories.values())
 
 
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:

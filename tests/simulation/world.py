@@ -30,10 +30,11 @@ from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.queues import Pausing
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, Call, Options
 from paceline_protocol.messages.work import Availability
 from simulation import tasks
-from simulation.clients import SimulatedClient
+from simulation.clients import QUEUES, SimulatedClient
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
 from simulation.misfortune import DRAINS_S, WAYS, Misfortune
@@ -121,6 +122,9 @@ class World:
         self.workers_per_node = workers_per_node
         self.drains = self.faults.drains > 0 and seed % DRAINS_EVERY == 0  # its nodes are drained now and then
         self.drain_rng = random.Random(seed)
+        self.queue_rng = random.Random(seed)
+        self.has_queues = self.faults.queues > 0
+        self.queues_asked: set[str] = set()  # queues of which somebody has asked for a change, and has no answer
         self._trace = trace
         self._steps = 0
         self._processes = 0
@@ -321,6 +325,8 @@ class World:
             healed_at = self.now
             if self.leaders:  # otherwise there is no cluster yet
                 self._come_back(healed_at)
+                if self.has_queues:
+                    self._resume_queues(healed_at)
             self._until_all_done(healed_at)
             if uses_cut_mains:
                 self._use_beside_cut_mains()
@@ -496,6 +502,13 @@ class World:
         self._ask_how_far()
         if self.drains:
             self._drain_in_calm()
+
+    def _resume_queues(self, since: float) -> None:
+        """What waits in paused queues is to end."""
+        for queue in QUEUES:
+            while queue in self.queues_asked:
+                self._wait(Wait.RESULTS, since)
+            self.queue_rng.choice(self.clients).change_queue(queue, Pausing.RESUME)
 
     def _ask_how_far(self) -> None:
         """Of a task that is tried again, and of one that lasts, all the time."""

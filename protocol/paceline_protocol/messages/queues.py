@@ -47,7 +47,7 @@ class QueuesRequest(NamedTuple):
     request: int
 
 
-@message(175, *OF_ALL_CLIENTS)
+@message(172, *OF_ALL_CLIENTS)
 class FindInQueue(NamedTuple):
     """A FindRequest for tasks of one queue. Answered by FindReply, as that is."""
 
@@ -65,7 +65,7 @@ class FindInQueue(NamedTuple):
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
-@message(172, Sender.NODE)
+@message(173, Sender.NODE)
 class SetQueueReply(NamedTuple):
     request: int
     refused: str  # why the key of the connection does not allow it, or it can't be; "" if it is done
@@ -73,7 +73,7 @@ class SetQueueReply(NamedTuple):
     weight: int
 
 
-@message(173, Sender.NODE)
+@message(174, Sender.NODE)
 class QueuesReply(NamedTuple):
     request: int
     body: PackedValue  # packed map (payload.pack_value); its keys are listed in docs/protocol.md

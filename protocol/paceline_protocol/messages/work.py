@@ -254,7 +254,7 @@ class Demand(NamedTuple):
     workers: int
 
 
-@message(174, Sender.PEER)
+@message(175, Sender.PEER)
 class EnrolWithQueues(NamedTuple):
     """An :class:`EnrolWithAsync`, to a leader that understands feature level 16, of a node that takes tasks of some
     queues alone."""

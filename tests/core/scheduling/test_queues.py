@@ -195,6 +195,17 @@ def test_two_who_change_the_same_queue_at_once_are_told_what_is_the_case_in_the_
     assert lead.table.queues == {"video": (False, 3)}
 
 
+def test_a_copy_of_a_request_that_comes_late_changes_nothing() -> None:
+    lead = Lead()
+    assert change(lead, "video", RESUME, number=1) == [SetQueueReply(1, "", False, 1)]
+    assert change(lead, "video", PAUSE, number=2) + change(lead, "video", PAUSE, number=2) == []
+    lead.commit()
+    assert replies(lead) == [SetQueueReply(2, "", True, 1)]
+    assert change(lead, "video", RESUME, number=1) == [SetQueueReply(1, "", True, 1)]
+    lead.commit()
+    assert lead.table.queues == {"video": (True, 1)}
+
+
 def test_a_delayed_task_of_a_paused_queue_comes_due_and_waits_and_expires_when_it_should() -> None:
     lead = Clocked()
     lead.enrol("a")

@@ -12,6 +12,7 @@ from paceline_protocol.codec import (
     encode_calls,
     encode_kept,
     encode_outcomes,
+    encode_queues,
     encode_retries,
     join_ids,
 )
@@ -31,6 +32,7 @@ ENTRIES = {
     "released": (EntryKind.RELEASE, join_ids([ID])),
     "expired": (EntryKind.EXPIRE, join_ids([KEPT])),
     "totals": (EntryKind.OUTCOME, encode_outcomes([(OTHER, 1, TaskEnd.SUCCEEDED, b"", 1)])),
+    "queues": (EntryKind.QUEUES, encode_queues([("video", True, 3)])),
 }
 """For each section an entry that changes it, in an order in which they can be applied."""
 

@@ -96,6 +96,7 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.DEAD: _deaths,
     EntryKind.REQUEUE: _requeues,
     EntryKind.DISCARD: _discards,
+    EntryKind.QUEUES: _nothing,
 }
 
 

@@ -55,6 +55,21 @@ class DeadAnswered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class QueueAsked(Event):
+    """A client asks for a queue to be paused, resumed or weighed."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAnswered(Event):
+    """It is told whether the queue is paused. Nobody else has asked for anything meanwhile."""
+
+    queue: str
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ToldAccepted(Event):
     """The cluster tells the client that it has the task."""
 

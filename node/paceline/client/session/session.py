@@ -287,7 +287,7 @@ class Session:
 
     def find(self, page: PageRequest, now: float) -> int:
         """Ask the leader for ids of tasks. Returns the key of the FindReply."""
-        name, states, queue, term, until, cursor = page
+        name, states, term, until, cursor, queue = page
         number = self.requests.next_number()
         if queue:
             return self._ask(FindInQueue(number, name, states, term, until, *cursor, queue), now)

@@ -34,10 +34,10 @@ class PageRequest(NamedTuple):
 
     name: str
     states: tuple[int, ...]
-    queue: str = ""
     term: int = 0
     until: int = 0
     cursor: tuple[int, int, int] = _BEGINNING
+    queue: str = ""
 
 
 class Sweep:
@@ -49,7 +49,7 @@ class Sweep:
     ) -> None:
         """Raises ConfigError for what can't be looked for, and for a name that would be everybody's."""
         pattern = _pattern(name, all_names=all_names or (name is None and queue is not None))
-        self.next = PageRequest(pattern, _states(state), queue or "")
+        self.next = PageRequest(pattern, _states(state), queue=queue or "")
         self.is_over = False
         self.is_early = False
         self.counts = Counter(dict.fromkeys(_COUNTED.values(), 0))

@@ -14,8 +14,8 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queue
-from paceline.core.scheduling.turns import Turns
 from paceline.core.state.task import Task
 
 TOGETHER_US: Final = 500
@@ -76,12 +76,11 @@ class Dispatcher:
     def _give_in_turns(self, queues: list[Queue], given: Given, now: float) -> None:
         """Give tasks of those queues in turn that have some for which nodes have credit (``queues.py``)."""
         is_settled = self._tasks.is_settled
-        heads = [Heads(queue.served_lanes(is_settled)) for queue in queues]
-        turns = Turns(self._tasks.queues, [queue for queue, some in zip(queues, heads, strict=True) if some.are_left])
-        some = [each for each in heads if each.are_left]
+        served = [(queue, heads) for queue in queues if (heads := Heads(queue.served_lanes(is_settled))).are_left]
+        turns = QueueTurns(self._tasks.queues, [queue for queue, _ in served])
         while (index := turns.next()) >= 0:
-            count = self._give_next(some[index], given, now)
-            turns.given(index, count, is_over=not some[index].are_left)
+            heads = served[index][1]
+            turns.given(index, self._give_next(heads, given, now), is_over=not heads.are_left)
 
     def _give_next(self, heads: Heads, given: Given, now: float) -> int:
         """Give the first task of these lanes, and those that travel with it. Returns how many; 0, if no node has credit

@@ -2,7 +2,7 @@
 
 A request is answered once the log has what it asks for. From then on no task of a paused queue is handed out, by this
 leader or any other; what nodes have by then goes on. A leader that dies before takes the request along, and the client
-asks the next one.
+asks the next one. A copy of a request that was answered changes nothing: somebody may have said otherwise since.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from paceline_protocol.messages.records import QueueSettings
 
 OPEN_REQUESTS: Final = 1_024
 """Requests that wait for the log. Beyond that they are refused: a disk may stand still."""
+ANSWERED_REQUESTS: Final = 4_096
+"""So many that were answered are remembered."""
 
 
 class QueueRequests:
     """``replies``: for clients, by connection; emptied by the caller."""
 
-    __slots__ = ("_open", "_recording", "_table", "_tasks", "_wanted", "replies")
+    __slots__ = ("_answered", "_open", "_recording", "_table", "_tasks", "_wanted", "replies")
 
     def __init__(self, table: TaskTable, tasks: LiveTasks, recording: Recording) -> None:
         self.replies: list[tuple[bytes, SetQueueReply]] = []
@@ -32,6 +34,7 @@ class QueueRequests:
         self._tasks = tasks
         self._recording = recording
         self._wanted: dict[str, tuple[bool, int]] = {}  # what the log will say, of queues of which it does not yet
+        self._answered: dict[tuple[bytes, int], None] = {}  # the oldest first
         self._open: dict[tuple[bytes, int], str] = {}  # (connection, number of a request) -> its queue
         for name, (is_paused, weight) in table.queues.items():
             tasks.queues.set(name, is_paused=is_paused, weight=weight)
@@ -44,10 +47,13 @@ class QueueRequests:
         if refused:
             self.replies.append((key, SetQueueReply(request.request, refused, *before)))
             return
+        if (key, request.request) in self._answered:
+            self._answer(key, request.request, *before)
+            return
         is_paused = before[0] if request.pausing == Pausing.LEAVE else request.pausing == Pausing.PAUSE
         wanted = is_paused, request.weight or before[1]
         if wanted == before and name not in self._wanted:
-            self.replies.append((key, SetQueueReply(request.request, "", *wanted)))
+            self._answer(key, request.request, *wanted)
             return
         self._wanted[name] = wanted
         self._open[key, request.request] = name
@@ -75,4 +81,11 @@ class QueueRequests:
             for key, number in [each for each, queue in self._open.items() if queue == name]:
                 if name not in self._wanted:
                     del self._open[key, number]
-                    self.replies.append((key, SetQueueReply(number, "", is_paused, weight)))
+                    self._answer(key, number, is_paused, weight)
+
+    def _answer(self, key: bytes, number: int, is_paused: bool, weight: int) -> None:
+        answered = self._answered
+        if len(answered) >= ANSWERED_REQUESTS:
+            del answered[next(iter(answered))]
+        answered[key, number] = None
+        self.replies.append((key, SetQueueReply(number, "", is_paused, weight)))

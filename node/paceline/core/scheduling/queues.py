@@ -4,7 +4,7 @@ A task waits in the queue that its call names. Within a queue the order is that 
 then age. Between queues it is their *weights*: of two that have tasks waiting for the same nodes, one of weight 3 is
 given three tasks for each that one of weight 1 is given. A queue that is *paused* is given none.
 
-Whose turn it is says ``turns.py``.
+Whose turn it is says ``queue_turns.py``.
 
 Anybody who may submit can name a queue, so their number is bounded; one that no live task names, and of which nothing
 is said in the log, makes room for another.
@@ -124,7 +124,7 @@ class Queue:
 
 class Queues:
     """All queues by name. ``default``: of the tasks whose calls name none; it is always there. ``lanes``: those of all
-    queues. ``virtual_time``: see ``turns.py``."""
+    queues. ``virtual_time``: see ``queue_turns.py``."""
 
     def __init__(self, own_id: str = "") -> None:
         self.runners = Runners(own_id)

@@ -48,10 +48,10 @@ class TaskTable:
         self._results = self._with(Results())
         self._records = self._with(Records())
         self._dead = self._with(DeadTasks())
-        self._queues = self._with(QueueSection())
         self.released = self._with(Released(released_limit_tasks))
         self.expired = self._with(Released(released_limit_tasks, "expired"))
         self.totals = self._with(Totals())
+        self._queues = self._with(QueueSection())
 
     def _with(self, section: S) -> S:
         self.sections.append(section)

@@ -22,7 +22,7 @@ _FAR: Final = 1 << 60
 """Before this, numbers are small ones for a computer, and virtual time begins anew."""
 
 
-class Turns:
+class QueueTurns:
     """One round of dispatch in turns, of queues that have tasks which may be given."""
 
     __slots__ = ("_due", "_later", "_of", "_queues", "_weights")
