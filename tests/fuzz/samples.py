@@ -73,7 +73,8 @@ class Known:
                 self.ids.append(task_id)
 
 
-QUEUES = ("default", "video", "mail.high")
+QUEUES = ("video", "mail.high")
+"""Not the one in which tasks wait of whoever behaves: any client may pause that."""
 
 
 class Samples:

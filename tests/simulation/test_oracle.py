@@ -33,6 +33,7 @@ from simulation.oracle.one_leader import OneLeader
 from simulation.oracle.one_outcome import OneOutcome
 from simulation.oracle.one_place import OnePlace
 from simulation.oracle.oracle import Oracle, all_promises
+from simulation.oracle.paused_queues import PausedQueues
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
 from simulation.oracle.reading import Reading
 from simulation.oracle.retention import RESULT_TTL, Retention
@@ -178,6 +179,9 @@ TERM_2 = e.Committed(4.2, 2, 2, EntryKind.NOOP, b"", 0)
 FINISHED = e.Finished(3.5, ID, 1, "a", *DONE)
 UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
 TOLD_OVER = e.ToldExpired(8.0, ID)
+IN_VIDEO = {"queue": "video"}
+RESUME_ASKED = e.QueueAsked(1.6, "video")
+PAUSED, RESUMED = e.QueueAnswered(1.5, "video", True), e.QueueAnswered(1.7, "video", False)
 IN_PLACE = e.Submitted(1.0, ID, {}, DONE, requeued_from=b"a dead task.....")
 TO_KEEP = {KEEP_DEAD: 1_000}
 REQUEUE, DISCARD = e.DeadAsked(4.5, ID, is_requeue=True), e.DeadAsked(4.5, ID, is_requeue=False)
@@ -204,6 +208,9 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AcceptedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, answered(CancelState.UNKNOWN), told(DONE), e.Totals(9.0, 0)]),
     (AcceptedTasks, [submitted(), answered(CancelState.UNKNOWN), told(DONE)]),
     (AcceptedTasks, [submitted(WITH_CLIENT), ACCEPTED, TOLD_ACCEPTED, DIES, cancelled(6.5), e.Totals(9.0, 1)]),
+    (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, dispatched(MOMENT)]),
+    (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, RESUMED, dispatched(MOMENT)]),
+    (PausedQueues, [submitted(), PAUSED, dispatched(MOMENT)]),
     (Draining, [submitted(), TAKES_NONE, TAKES_TASKS, TO_WORKER]),
     (Draining, [submitted(), TAKES_NONE, e.Crashed(2.0, "a", False), TO_WORKER]),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, started(at_s=3.3), FINISHED]),
@@ -494,6 +501,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
     (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
     (Timing, [CALM, submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (PausedQueues, [submitted(IN_VIDEO), PAUSED, dispatched(MOMENT)], "a hands out a task of video, which is paused"),
     (Draining, [submitted(), TAKES_NONE, TO_WORKER], "a takes no tasks, and gives one to a worker"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, USED], "an attempt is used up"),

@@ -65,9 +65,9 @@ class Dispatcher:
         is_settled = self._tasks.is_settled
         lanes = queue.served_lanes(is_settled)
         if len(lanes) == 1:
-            waiting = queue.waiting(is_settled)
-            while queue.waiting(is_settled) and self._give(lanes[0], given, waiting, now):
-                pass
+            waiting = left = queue.waiting(is_settled)
+            while left > 0 and (count := self._give(lanes[0], given, waiting, now)):
+                left -= count
         else:
             heads = Heads(lanes)
             while heads.are_left:

@@ -76,15 +76,7 @@ class Queue:
     @property
     def count(self) -> int:
         """How many tasks wait."""
-        return self.ready_count + self.recovered_count
-
-    @property
-    def ready_count(self) -> int:
-        return self.ready.count + self.unlogged.count + self.alone.count
-
-    @property
-    def recovered_count(self) -> int:
-        return self.recovered.count + self.recovered_alone.count
+        return self.waiting(True)
 
     def oldest_arrived_at(self) -> float:
         """When the oldest waiting task came; inf if none waits."""
@@ -92,7 +84,8 @@ class Queue:
 
     def waiting(self, is_settled: bool) -> int:
         """How many tasks may be handed out. ``is_settled``: recovered ones, too."""
-        return self.count if is_settled else self.ready_count
+        count = self.ready.count + self.unlogged.count + self.alone.count
+        return count + self.recovered.count + self.recovered_alone.count if is_settled else count
 
     def served_lanes(self, is_settled: bool) -> list[Lane]:
         """The lanes whose tasks may be handed out and that some node serves, those of recovered tasks first.
@@ -133,6 +126,7 @@ class Queues:
         self.by_name: dict[str, Queue] = {DEFAULT_QUEUE: self.default}
         self.lanes: list[Lanes] = [*self.default.lanes]
         self.virtual_time = 0
+        self._only = [self.default]
         self._sweep_at = SWEEP_QUEUES
 
     def of(self, name: str) -> Queue:
@@ -169,6 +163,9 @@ class Queues:
     def with_work(self, *, is_settled: bool) -> list[Queue]:
         """The queues of which a task may be handed out, if a node has credit for it. ``is_settled``: a recovered one,
         too."""
+        default = self.default
+        if len(self.by_name) == 1:  # as in most clusters: there is no list to make in each turn
+            return self._only if not default.is_paused and default.waiting(is_settled) else []
         return [queue for queue in self.by_name.values() if not queue.is_paused and queue.waiting(is_settled)]
 
     def _sweep(self) -> None:
