@@ -14,6 +14,7 @@
 ``sizes``         how large values will be, without packing them
 ``forms``         the Python types that msgpack has not
 ``numpy_forms``   the scalars and arrays of numpy
+``coded``         values of classes, for who has not the class
 ``stream``        frames on a stream of bytes
 ``limits``        the bounds of what travels
 ``texts``         texts of others, made fit to be shown

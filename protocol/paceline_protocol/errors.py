@@ -10,9 +10,11 @@ RemoteProtocolError and LimitExceeded and nothing else, whatever bytes they get.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from paceline_protocol.coded import shown_class
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
+from paceline_protocol.texts import cut, one_line
 
 
 class CopyableError(Exception):
@@ -86,7 +88,10 @@ class UnserializableValue(PayloadError):
     def __init__(self, path: str, type_name: str, advice: str = "") -> None:
         self.path = path
         self.type_name = type_name
-        self.advice = advice or "convert it to plain values (numbers, str, bytes, list, dict, ...) before sending"
+        self.advice = advice or (
+            "convert it to plain values (numbers, str, bytes, list, dict, ...) before sending, or give its class a "
+            "codec (paceline.codecs.register)"
+        )
         super().__init__(f"{path} is of type {type_name}, which can't be sent; {self.advice}")
 
 
@@ -118,3 +123,66 @@ class UnpackedTooLarge(PayloadError):
 
 class MalformedPayload(PayloadError):
     """The bytes are no packed value: damaged, written by something else, or not readable on this machine."""
+
+
+class ClassUnavailable(PayloadError):
+    """A value is of a class that this process does not have under its name, or that is another kind of thing here.
+    ``class_name``: as it travels, ``shop.orders:Order``. ``codec``: the name of the value's codec."""
+
+    def __init__(self, codec: str, class_name: str, why: str) -> None:
+        self.codec = codec
+        self.class_name = class_name
+        self.why = why
+        super().__init__(f"a value of the class {shown_class(class_name)} can't be made here: {why}")
+
+
+class FieldsDiffer(PayloadError):
+    """A value has other fields than its class has here, or a name that is no member of it. ``missing``: what the class
+    has and the value has not; ``unknown``: what the value has and the class has not."""
+
+    def __init__(self, class_name: str, missing: tuple[str, ...], unknown: tuple[str, ...]) -> None:
+        self.class_name = class_name
+        self.missing = missing
+        self.unknown = unknown
+        differs = [f"the value lacks {_listed(missing)}"] if missing else []
+        differs += [f"the class here lacks {_listed(unknown)}"] if unknown else []
+        super().__init__(
+            f"a value of the class {shown_class(class_name)} is of another version of it: {', and '.join(differs)}; "
+            "run the same version of its module where the value is sent and where it arrives"
+        )
+
+
+class UnknownCodec(PayloadError):
+    """A value travels by a codec that this process does not know."""
+
+    def __init__(self, codec: str, class_name: str) -> None:
+        self.codec = codec
+        self.class_name = class_name
+        super().__init__(
+            f"a value of the class {shown_class(class_name)} travels by the codec {shown_class(codec)}, which is not "
+            "known here; have the module of the task register it (paceline.codecs.register), and import that module "
+            "where the result is asked for"
+        )
+
+
+class CodecFailed(PayloadError):
+    """What a user's codec has made of the state of a value is no value of its class, or it raised."""
+
+    def __init__(self, codec: str, class_name: str, why: str) -> None:
+        self.codec = codec
+        self.class_name = class_name
+        self.why = why
+        super().__init__(
+            f"the codec {shown_class(codec)} makes no value of the class {shown_class(class_name)}: {why}; its encode "
+            "and its decode have to fit together, and be the same where the value is sent and where it arrives"
+        )
+
+
+_LISTED: Final = 10
+_NAME_CHARS: Final = 60
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = [cut(one_line(name), _NAME_CHARS) for name in names[:_LISTED]]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(shown) + more

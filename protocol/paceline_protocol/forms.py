@@ -5,12 +5,13 @@ mark. The obvious form, an extension that holds the packed items, would copy the
 for us and for whoever sends us hostile bytes; with marks both ways are one linear pass.
 
 Types are exact: a subclass has no form. How whole values are packed, and what a user hears of one that can't be, is in
-``payload.py``; which values of numpy have one is in ``numpy_forms.py``.
+``payload.py``; which values of numpy have one is in ``numpy_forms.py``. A value of a class that has a codec is an
+array, too: its mark, the codec, the class and the state. Who knows codecs tells so (:func:`use_codecs`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum
@@ -22,6 +23,7 @@ from zoneinfo import ZoneInfo
 from msgpack import ExtType, Unpacker, packb, unpackb  # type: ignore[import-untyped]
 
 from paceline_protocol import numpy_forms
+from paceline_protocol.coded import Codecs, CodedValue
 
 
 class Ext(IntEnum):
@@ -40,6 +42,7 @@ class Ext(IntEnum):
     TIMEDELTA = 11  # packed [days, seconds, microseconds]
     ARRAY = 12  # packed [dtype, shape], and the items' bytes
     SCALAR = 13  # packed dtype, and the item's bytes
+    VALUE = 14  # empty: the mark of a value of a class, behind which are its codec, its class and its state
 
 
 _DOUBLES: Final = Struct(">dd")
@@ -91,8 +94,9 @@ def _pack_datetime(value: datetime) -> ExtType:
 _TUPLE_MARK: Final = ExtType(Ext.TUPLE, b"")
 _SET_MARK: Final = ExtType(Ext.SET, b"")
 _FROZENSET_MARK: Final = ExtType(Ext.FROZENSET, b"")
+_VALUE_MARK: Final = ExtType(Ext.VALUE, b"")
 
-_FORMS: Final[dict[type, Callable[[Any], object]]] = {
+FORMS: Final[dict[type, Callable[[Any], object]]] = {
     tuple: lambda value: [_TUPLE_MARK, *value],
     set: lambda value: [_SET_MARK, *value],
     frozenset: lambda value: [_FROZENSET_MARK, *value],
@@ -134,14 +138,53 @@ def qualified_name(cls: type) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def form_of(value: object) -> object:
+def plain_form_of(value: object) -> object:
+    """What the packer packs in place of a value that msgpack has not. Raises Unserializable, for values of classes
+    too: this is for what nodes read."""
     kind = type(value)
-    form = _FORMS.get(kind)
+    form = FORMS.get(kind)
     if form is not None:
         return form(value)
     if module_of(kind).partition(".")[0] == "numpy":
         return _numpy_form(value)
     raise Unserializable(value)
+
+
+def form_of(value: object) -> object:
+    """The same, and values of classes as far as they have codecs in this process."""
+    kind = type(value)
+    form = FORMS.get(kind)
+    if form is not None:
+        return form(value)
+    if module_of(kind).partition(".")[0] == "numpy":
+        return _numpy_form(value)
+    coded = coded_form(value)
+    if coded is None:
+        raise Unserializable(value)
+    return [_VALUE_MARK, *coded]
+
+
+_codecs: Codecs | None = None
+
+
+def use_codecs(codecs: Codecs) -> None:
+    """Have the values of classes packed that these know."""
+    global _codecs
+    _codecs = codecs
+
+
+def coded_form(value: object) -> tuple[str, str, object] | None:
+    """(codec, class, state) of a value of a class, None if there is no codec for it. Raises Unserializable."""
+    if type(value) is CodedValue:
+        return value.codec, value.class_name, value.state
+    return None if _codecs is None else _codecs.form_of(value)
+
+
+def fields_of(value: object) -> Mapping[str, object] | None:
+    """What a value of a class holds, as far as that is known without packing it."""
+    if type(value) is CodedValue:
+        return value.fields
+    return None if _codecs is None else _codecs.fields_of(value)
 
 
 def _numpy_form(value: object) -> ExtType:

@@ -1,8 +1,11 @@
 """Arguments, results and errors as bytes: Python values that come back as they went.
 
 No pickle: unpacking runs no code of the sender's, and a value that has no form here is refused where it is sent, by
-name and place, and not silently turned into another. So subclasses of plain types are refused too: an IntEnum that
-arrives as an int is another value.
+name and place, and not silently turned into another. So subclasses of plain types are refused too, unless they have a
+codec: an IntEnum that arrives as an int is another value.
+
+Values of classes that have a codec travel in arguments and results alone (WITH_CLASSES), and come back where somebody
+builds them (``coded.py``). What nodes read, errors and what they say of themselves, has none.
 
 msgpack's own types are None, bool, int (to 64 bits), float, str, bytes, list and dict. The forms of the others are in
 ``forms.py``; what unpacking them may take is bounded in ``unpacking.py``.
@@ -13,18 +16,27 @@ name, and values that were one object arrive as two equal ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from msgpack import Packer  # type: ignore[import-untyped]
 
+from paceline_protocol.coded import FIELDED
 from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
-from paceline_protocol.forms import Unserializable, class_name, form_of, module_of, qualified_name
+from paceline_protocol.forms import (
+    Unserializable,
+    class_name,
+    coded_form,
+    form_of,
+    module_of,
+    plain_form_of,
+    qualified_name,
+)
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.moments import MOMENT_MAX_MS
 from paceline_protocol.sizes import SCALARS, at_least
-from paceline_protocol.unpacking import unpack
+from paceline_protocol.unpacking import Build, unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024
@@ -56,26 +68,40 @@ _LONGER_ERROR_HEAD: Final = b"\x96"
 
 _KEPT_PACKERS: Final = 8
 _KEPT_BUFFER_BYTES: Final = 256 * 1024
-_packers: Final[list[Packer]] = []
-"""Packers at rest: making one costs more than packing a few arguments. pop and append are atomic, so that a packer is
-never shared by two threads."""
+
+
+class Packers:
+    """Packers at rest, with what they make of values that msgpack has not: making one costs more than packing a few
+    arguments. pop and append are atomic, so that a packer is never shared by two threads."""
+
+    __slots__ = ("at_rest", "form_of")
+
+    def __init__(self, form_of: Callable[[object], object]) -> None:
+        self.form_of: Final = form_of
+        self.at_rest: Final[list[Packer]] = []
+
+
+PLAIN: Final = Packers(plain_form_of)
+WITH_CLASSES: Final = Packers(form_of)
+"""For arguments and results."""
 
 
 _CANT_BE_PACKED: Final = (Unserializable, BufferError, ValueError)
 """BufferError: of a memoryview that leaves bytes out. ValueError: of one that was released, and of what is too much."""
 
 
-def _pack(value: object) -> bytes:
+def _pack(value: object, packers: Packers) -> bytes:
     """Raises what is in _CANT_BE_PACKED."""
+    at_rest = packers.at_rest
     try:
-        packer = _packers.pop()
+        packer = at_rest.pop()
     except IndexError:
         # surrogatepass: a str from os.fsdecode may hold lone surrogates, and comes back as it went.
-        packer = Packer(strict_types=True, default=form_of, unicode_errors="surrogatepass")
+        packer = Packer(strict_types=True, default=packers.form_of, unicode_errors="surrogatepass")
     packed: bytes = packer.pack(value)
     # After an error a packer is dropped, and after a large value too, for it keeps its buffer.
-    if len(packed) <= _KEPT_BUFFER_BYTES and len(_packers) < _KEPT_PACKERS:
-        _packers.append(packer)
+    if len(packed) <= _KEPT_BUFFER_BYTES and len(at_rest) < _KEPT_PACKERS:
+        at_rest.append(packer)
     return packed
 
 
@@ -86,15 +112,15 @@ def _check_size(values: Sequence[object], limit_bytes: int) -> None:
     raise PayloadTooLarge(size, limit_bytes, is_least=True)
 
 
-def pack_value(value: object, limit_bytes: int | None = None) -> bytes:
+def pack_value(value: object, limit_bytes: int | None = None, packers: Packers = PLAIN) -> bytes:
     """Pack one value. Raises UnserializableValue, or PayloadTooLarge past ``limit_bytes``, before it takes the memory
     for that."""
     if limit_bytes is not None and type(value) not in SCALARS:
         _check_size((value,), limit_bytes)
     try:
-        packed = _pack(value)
+        packed = _pack(value, packers)
     except _CANT_BE_PACKED:
-        raise _located([("the value", value)]) from None
+        raise _located([("the value", value)], packers) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
     return packed
@@ -106,11 +132,11 @@ def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int |
     if limit_bytes is not None and (kwargs or not all(type(value) in SCALARS for value in args)):
         _check_size((*args, *kwargs.values()) if kwargs else args, limit_bytes)
     try:
-        packed = _pack([dict(kwargs) if kwargs else None, *args])
+        packed = _pack([dict(kwargs) if kwargs else None, *args], WITH_CLASSES)
     except _CANT_BE_PACKED:
         places = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         places += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-        raise _located(places) from None
+        raise _located(places, WITH_CLASSES) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
     return packed
@@ -119,7 +145,7 @@ def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int |
 _TOO_MUCH: Final = "it is nested too deep, holds itself, or is larger than 4 GiB"
 
 
-def _located(places: list[tuple[str, object]]) -> UnserializableValue:
+def _located(places: list[tuple[str, object]], packers: Packers) -> UnserializableValue:
     """The error for the user, with the place of the value that can't be packed. Runs only once packing has failed.
 
     Goes down into the first part that fails alone, until no smaller part does.
@@ -131,7 +157,7 @@ def _located(places: list[tuple[str, object]]) -> UnserializableValue:
     while True:
         for step, value in inside:
             try:
-                _pack([value])  # in a list, so that it is no less deep than where it failed
+                _pack([value], packers)  # in a list, so that it is no less deep than where it failed
             except _CANT_BE_PACKED as error:
                 path.append(step)
                 found, advice, inside = value, _advice_of(error), _parts(value)
@@ -157,7 +183,16 @@ def _parts(value: object) -> list[tuple[str, object]]:
         return [(f"item {index}", item) for index, item in enumerate(cast("Sequence[object]", value))]
     if type(value) in (set, frozenset):
         return [("an element", item) for item in cast("Iterable[object]", value)]
-    return []
+    try:
+        form = coded_form(value)
+    except Unserializable:
+        return []
+    if form is None:
+        return []
+    codec, _, state = form
+    if codec in FIELDED and type(state) is dict:
+        return [(f"field {name}", item) for name, item in state.items()]
+    return [("its state", state)]
 
 
 def _key_step(key: object) -> str:
@@ -176,18 +211,22 @@ def _type_name(value: object) -> str:
 # --- unpacking --------------------------------------------------------------------------------------------------
 
 
-def unpack_value(data: bytes, limit_bytes: int | None = None) -> Any:
-    """The value of pack_value. Raises MalformedPayload, UnpackedTooLarge, or PayloadTooLarge past ``limit_bytes``."""
+def unpack_value(data: bytes, limit_bytes: int | None = None, build: Build | None = None) -> Any:
+    """The value of pack_value. Raises MalformedPayload, UnpackedTooLarge, or PayloadTooLarge past ``limit_bytes``.
+
+    ``build``: makes values of classes, and what it raises is raised. Without it they are CodedValue."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
-    return unpack(data)
+    return unpack(data, build)
 
 
-def unpack_args(data: bytes, limit_bytes: int | None = None) -> tuple[list[Any], dict[str, Any]]:
+def unpack_args(
+    data: bytes, limit_bytes: int | None = None, build: Build | None = None
+) -> tuple[list[Any], dict[str, Any]]:
     """The positional and the keyword arguments of pack_args. Raises as unpack_value does."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
-    items = unpack(data)
+    items = unpack(data, build)
     if type(items) is not list or not items:
         raise MalformedPayload("not packed arguments: an array is expected, with the keyword arguments first")
     kwargs = items.pop(0)

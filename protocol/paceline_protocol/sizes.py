@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from paceline_protocol.forms import FORMS, fields_of
+
 SCALARS: Final = frozenset((int, float, bool, type(None)))
 """Of a few bytes each, so that there is nothing to count: what many calls have alone."""
 _SIZED: Final = frozenset((str, bytes, bytearray))
@@ -91,18 +93,35 @@ def _count_each(values: Iterable[Any], size: int, limit_bytes: int, depth: int, 
                     known[id(value)] = has
             size += has
         else:
-            size += _size_of_other(value)
+            size += _size_of_other(value, limit_bytes - size, depth, known)
         if size > limit_bytes:
             break
     return size
 
 
-def _size_of_other(value: Any) -> int:
+def _size_of_other(value: Any, limit_bytes: int, depth: int, known: dict[int, int]) -> int:
     kind = type(value)
+    if kind in FORMS:
+        return 1
     if kind is memoryview:
         try:
             return int(value.nbytes)
         except ValueError:  # it was released, as the packer says
             return 1
     numpy = sys.modules.get("numpy")
-    return int(value.nbytes) if numpy is not None and kind is getattr(numpy, "ndarray", None) else 1
+    if numpy is not None and kind is getattr(numpy, "ndarray", None):
+        return int(value.nbytes)
+    return _size_of_fields(value, limit_bytes, depth, known)
+
+
+def _size_of_fields(value: Any, limit_bytes: int, depth: int, known: dict[int, int]) -> int:
+    """Of a value of a class. What a user's own codec makes of one is counted once it is packed."""
+    has = known.get(id(value))
+    if has is None:
+        fields = fields_of(value)
+        if not fields:
+            return 1
+        has = _count(fields.values(), 1, limit_bytes, depth + 1, known)
+        if has >= _REMEMBERED_BYTES:
+            known[id(value)] = has
+    return has

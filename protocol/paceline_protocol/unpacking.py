@@ -13,20 +13,25 @@ more than in proportion to their number is looked at before it is built:
   into a dict or a set.
 
 A short payload is unpacked without any of that: it can't cost more than a long and honest one does.
+
+A value of a class is built of its state when that is complete, by whoever unpacks it (:data:`Build`), in the same pass
+and within the same bounds; without anybody to build it, it is a CodedValue.
 """
 
 from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from struct import error as struct_error
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgpack import Unpacker, UnpackException, unpackb  # type: ignore[import-untyped]
 
-from paceline_protocol.errors import MalformedPayload, UnpackedTooLarge
-from paceline_protocol.forms import MARK_HEAD, MARKS, Ext, read_ext
+from paceline_protocol.coded import MOST_CLASS_CHARS, MOST_NAME_CHARS, CodedValue
+from paceline_protocol.errors import MalformedPayload, PayloadError, UnpackedTooLarge
+from paceline_protocol.forms import FORMS, MARK_HEAD, MARKS, Ext, Unserializable, coded_form, read_ext
 from paceline_protocol.limits import PAYLOAD_LIMIT_BYTES, UNPACKED_PER_BYTE
 
 _PLAIN_BYTES: Final = 4096
@@ -43,6 +48,7 @@ _SET_BYTES: Final = 216
 _EXT_BYTES: Final = 104  # a Decimal
 _KEY_BYTES: Final = 64
 _ITEM_BYTES: Final = 8
+_VALUE_BYTES: Final = 512  # a value of a class, beside its state: a model of pydantic
 
 _FEW_WEAK: Final = 2000
 """So many extensions and tuples, weighted by size, make no dict slow, even if all of them are keys with one hash."""
@@ -51,14 +57,18 @@ _COMPARISONS: Final = 1 << 26
 tuples of -1 and -2 are, and those of an honest set of a million vectors take less than this."""
 
 
-def unpack(data: bytes) -> Any:
-    """Raises MalformedPayload or UnpackedTooLarge, whatever the bytes are."""
+Build: TypeAlias = Callable[[str, str, Any], Any]
+"""Makes a value of (codec, class, state). Raises PayloadError."""
+
+
+def unpack(data: bytes, build: Build | None = None) -> Any:
+    """Raises MalformedPayload or UnpackedTooLarge, whatever the bytes are, and what ``build`` raises."""
     try:
         has_marks = data.find(MARK_HEAD) >= 0  # `in` first takes its left side for a number, and makes an exception
         if len(data) > _PLAIN_BYTES:
-            return _unpack_long(data, has_marks)
+            return _unpack_long(data, has_marks, build)
         if has_marks:
-            builder = _Builder(0)
+            builder = _Builder(0, 0, _NO_LIMIT, build)
             return builder.checked(
                 unpackb(
                     data,
@@ -75,28 +85,35 @@ def unpack(data: bytes) -> Any:
     except (ValueError, TypeError, ArithmeticError, RecursionError, struct_error, UnpackException) as error:
         # ArithmeticError: decimals and dates out of range. RecursionError: equal keys nested too deep to be compared.
         raise MalformedPayload(f"not a packed value: {error or type(error).__name__}") from error
+    except (PayloadError, MemoryError):
+        raise
+    except Exception as error:
+        if build is None:
+            raise
+        # A value of a class is a key, and whatever its own __hash__ or __eq__ raises comes here.
+        raise MalformedPayload(f"a key of a class can't be used: {type(error).__name__}: {error}") from error
 
 
-def _unpack_long(data: bytes, has_marks: bool) -> Any:
+def _unpack_long(data: bytes, has_marks: bool, build: Build | None) -> Any:
     skimmer = Unpacker(max_buffer_size=len(data))
     skimmer.feed(data)
     skimmer.skip()
     limit_bytes = UNPACKED_PER_BYTE * max(len(data), PAYLOAD_LIMIT_BYTES)
     if len(data) * _MOST_PER_BYTE <= limit_bytes:
-        return _build(data, has_marks, 0)
+        return _unpack_checked(data, has_marks, 0, build)
     # The collector would look at everything again and again, and find nothing.
     collects = gc.isenabled()
     gc.disable()
     try:
-        return _build(data, has_marks, limit_bytes)
+        return _unpack_checked(data, has_marks, limit_bytes, build)
     finally:
         if collects:
             gc.enable()
 
 
-def _build(data: bytes, has_marks: bool, limit_bytes: int) -> Any:
+def _unpack_checked(data: bytes, has_marks: bool, limit_bytes: int, build: Build | None) -> Any:
     """``limit_bytes``: for the collections; 0: they can't be too much."""
-    builder = _Builder(len(data), limit_bytes, _FEW_WEAK)
+    builder = _Builder(len(data), limit_bytes, _FEW_WEAK, build)
     try:
         value = unpackb(
             data,
@@ -108,7 +125,7 @@ def _build(data: bytes, has_marks: bool, limit_bytes: int) -> Any:
             timestamp=1,
         )
     except _ManyWeak:
-        builder = _CarefulBuilder(len(data), limit_bytes)
+        builder = _CarefulBuilder(len(data), limit_bytes, build)
         value = unpackb(
             data,
             ext_hook=builder.weighed_ext if limit_bytes else builder.ext if has_marks else read_ext,
@@ -137,19 +154,23 @@ class _Mark:
         self.code = code
 
 
-_MARKS: Final = {code: _Mark(code) for code in MARKS}
+_TUPLE: Final = int(Ext.TUPLE)
+_VALUE: Final = int(Ext.VALUE)
+"""Looked at for each mark: a member of an enum is compared more slowly."""
+_MARKS: Final = {code: _Mark(code) for code in (*MARKS, _VALUE)}
 
 
 class _Builder:
     """The hooks for one payload. They count the marks, so that one in any other place is found; what the collections
     take; and what is weak, a value whose hash the sender can choose."""
 
-    def __init__(self, size: int, limit_bytes: int = 0, few_weak: int = _NO_LIMIT) -> None:
+    def __init__(self, size: int, limit_bytes: int, few_weak: int, build: Build | None) -> None:
         """``limit_bytes``: for the collections; 0: none. ``few_weak``: past so many, _ManyWeak is raised."""
         self._size = size
         self._limit_bytes = limit_bytes
         self._left_bytes = limit_bytes or _NO_LIMIT
         self._weak_left = few_weak
+        self._build = build
         self._marks = 0
 
     def checked(self, value: Any) -> Any:
@@ -175,8 +196,8 @@ class _Builder:
             return items
         mark: _Mark = items[0]
         self._marks -= 1
-        if mark.code != Ext.TUPLE:
-            return self.a_set(mark.code, items[1:])
+        if mark.code != _TUPLE:
+            return self.a_set(mark.code, items[1:]) if mark.code != _VALUE else self.a_value(items)
         self._weak_left -= len(items)
         if self._weak_left < 0:
             raise _ManyWeak
@@ -189,6 +210,21 @@ class _Builder:
             if self._weak_left < 0:
                 raise _ManyWeak
         return MARKS[code](items)
+
+    def a_value(self, items: list[Any]) -> object:
+        """Of a class: its mark, its codec, its class and its state."""
+        if len(items) != 4:
+            raise ValueError("a value of a class is its codec, its class and its state")
+        _, codec, class_name, state = items
+        if type(codec) is not str or type(class_name) is not str:
+            raise ValueError("the names of a codec and of a class are strings")
+        if len(codec) > MOST_NAME_CHARS or len(class_name) > MOST_CLASS_CHARS:
+            raise ValueError("the name of a codec or of a class is too long")
+        self.take(_VALUE_BYTES)
+        self._weak_left -= 2 if type(state) is not dict and type(state) is not list else 2 + len(state)
+        if self._weak_left < 0:
+            raise _ManyWeak
+        return CodedValue(codec, class_name, state) if self._build is None else self._build(codec, class_name, state)
 
     def take(self, size: int) -> None:
         self._left_bytes -= size
@@ -211,8 +247,8 @@ class _Builder:
 class _CarefulBuilder(_Builder):
     """Looks at keys before they are put into a dict or a set."""
 
-    def __init__(self, size: int, limit_bytes: int) -> None:
-        super().__init__(size, limit_bytes)
+    def __init__(self, size: int, limit_bytes: int, build: Build | None) -> None:
+        super().__init__(size, limit_bytes, _NO_LIMIT, build)
         self._comparisons_left = _COMPARISONS
 
     def a_set(self, code: int, items: list[Any]) -> object:
@@ -248,6 +284,23 @@ def _weight(key: Any) -> int:
         return 1 + bits // 100 * (bits // 100)  # to compare it with a decimal takes its square
     if kind is Decimal:
         return 1 + len(key.as_tuple().digits) // 16
-    if kind is tuple or kind is frozenset:
+    if kind is tuple or kind is frozenset or kind is list:
         return 1 + sum(map(_weight, key))
-    return 1 + len(key) // 64 if kind in _SECRET_HASHES else 1
+    if kind in _SECRET_HASHES:
+        return 1 + len(key) // 64
+    if kind is dict:
+        return 1 + sum(map(_weight, key.values()))
+    return 1 if kind in FORMS else _weight_of_value(key)
+
+
+_CALL_WEIGHT: Final = 16  # its class compares it, in Python
+_UNKNOWN_WEIGHT: Final = 64
+
+
+def _weight_of_value(key: Any) -> int:
+    """Of a value of a class: that of what its codec would make of it."""
+    try:
+        form = coded_form(key)
+    except Unserializable:
+        return _UNKNOWN_WEIGHT
+    return _UNKNOWN_WEIGHT if form is None else _CALL_WEIGHT + _weight(form[2])

@@ -23,6 +23,7 @@ SAYS = {
     "report.py": "the report of 2026-11\nsucceeded\n",
     "shop.py": "2 shop.charge ValueError\nValueError: no such order: ?1 ('?1',) 3\ncharged 1\n",
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
+    "prices.py": "Price(amount=Decimal('3.75'), currency=<Currency.EUR: 'EUR'>)\n",
     "pages.py": "5\npage 49 True\nat once\n",
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
     "late.py": "True\nTrue\n['done', 'done']\n",

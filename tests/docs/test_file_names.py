@@ -20,6 +20,7 @@ EXAMPLES = {
     "fetching.py",
     "late.py",
     "polling.py",
+    "prices.py",
     "reports.py",
     "studio.py",
     "searching.py",

@@ -20,9 +20,11 @@ from paceline.runtime.transport import zap
 from paceline.runtime.transport.gate import Gate
 from paceline.security import CurveKeys, NodeKeys
 from paceline_protocol import codec
+from paceline_protocol.coded import CodedValue
 from paceline_protocol.errors import FrameTooLarge, LimitExceeded, PayloadError, RemoteProtocolError
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.payload import (
+    WITH_CLASSES,
     pack_args,
     pack_error,
     pack_value,
@@ -109,6 +111,7 @@ VALUES: Final[tuple[Any, ...]] = (
     timedelta(days=-1, microseconds=1),
     numpy.arange(6, dtype=numpy.int16).reshape(2, 3),
     numpy.float32(1.5),
+    CodedValue("dataclass", "shop.orders:Order", {"id": 1, "lines": [CodedValue("enum", "shop:Colour", "RED")]}),
 )
 """One of each form."""
 
@@ -124,7 +127,7 @@ def payload(data: bytes) -> str:
     except PayloadError as error:
         return f"{read.__name__}: {type(error).__name__}"
     if read is unpack_value:
-        again = pack_value(found)
+        again = pack_value(found, None, WITH_CLASSES)
         must(is_same(found, unpack_value(again)), f"packed again, {type(found).__name__} is another value")
     elif read is unpack_args:
         args, kwargs = found
@@ -146,8 +149,8 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def payload_seeds() -> Iterable[bytes]:
-    yield from (b"\0" + pack_value(value) for value in VALUES)
-    yield b"\0" + pack_value([list(VALUES), {"all": tuple(VALUES)}])
+    yield from (b"\0" + pack_value(value, None, WITH_CLASSES) for value in VALUES)
+    yield b"\0" + pack_value([list(VALUES), {"all": tuple(VALUES)}], None, WITH_CLASSES)
     yield b"\0" + pack_value([[list(range(300))] * 20, b"x" * 5_000])
     yield from (b"\1" + pack_args([1, "two", value], {"key": value}) for value in VALUES[:20])
     yield b"\1" + pack_args([], {})

@@ -6,11 +6,10 @@ import io
 import struct
 import sys
 import tracemalloc
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from enum import IntEnum
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -58,8 +57,12 @@ values = st.recursive(
 )
 
 
-class Colour(IntEnum):
-    RED = 1
+class Number(int):
+    pass
+
+
+class Pair(tuple[int, int]):
+    __slots__ = ()
 
 
 class Text(str):
@@ -84,9 +87,6 @@ class Unreadable:
 class StrangeZone(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         return timedelta(0)
-
-
-Point = namedtuple("Point", "x y")
 
 
 def same(one: Any, other: Any) -> bool:
@@ -172,11 +172,11 @@ def test_bytearray_and_memoryview_come_back_as_bytes() -> None:
         (({Unreadable(): 1, "x": 2},), {}, "argument 1, a key", "Unreadable"),
         (({"k" * 1000: len},), {}, f"argument 1, key {'k' * 60!r}", "builtin_function_or_method"),
         (({2**20_000: len},), {}, "argument 1, a key of type int", "builtin_function_or_method"),
-        (({Colour.RED: 1},), {}, "argument 1, a key", "Colour"),
-        ((Colour.RED,), {}, "argument 1", "Colour"),
+        (({Number(1): 1},), {}, "argument 1, a key", "Number"),
+        ((Number(1),), {}, "argument 1", "Number"),
         ((1, Text("x")), {}, "argument 2", "Text"),
         ((OrderedDict(),), {}, "argument 1", "OrderedDict"),
-        ((Point(1, 2),), {}, "argument 1", "Point"),
+        ((Pair((1, 2)),), {}, "argument 1", "Pair"),
         ((len,), {}, "argument 1", "builtin_function_or_method"),
         (([datetime(2024, 1, 1, tzinfo=StrangeZone())],), {}, "argument 1, item 0", "datetime"),
     ],

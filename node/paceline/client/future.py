@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
+from paceline.codecs import build
 from paceline.errors import (
     ClientClosed,
     TaskCancelled,
@@ -155,7 +156,7 @@ class Future(Generic[T_co]):
             # Decoded once, so that every call gives the same object.
             payload = self._payload
             if isinstance(payload, bytes):
-                self._value = unpack_value(payload)
+                self._value = unpack_value(payload, None, build)
                 self._payload = None
             value: T_co = self._value
             return value

@@ -29,6 +29,7 @@ from time import monotonic_ns
 from types import CoroutineType
 from typing import Any, Final, NoReturn
 
+from paceline.codecs import build
 from paceline.errors import UnknownTask
 from paceline.worker.blocking import BlockedLoop
 from paceline.worker.current import HERE, CurrentTask
@@ -42,7 +43,7 @@ from paceline_protocol.messages.children import Done, LoopBlocked
 from paceline_protocol.messages.records import Assignment, Options, Outcome
 from paceline_protocol.messages.trace import Stage, Trace
 from paceline_protocol.options import is_traced
-from paceline_protocol.payload import pack_value, unpack_args
+from paceline_protocol.payload import WITH_CLASSES, pack_value, unpack_args
 from paceline_protocol.stream import pack_frame
 
 FLUSH_AFTER_BYTES: Final = 1024 * 1024
@@ -252,7 +253,7 @@ class AsyncServer:
             task = tasks.get(name)
             if task is None:
                 raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
-            args, kwargs = unpack_args(packed_args)
+            args, kwargs = unpack_args(packed_args, None, build)
             has_args = True
             # Many may run for long: none keeps its arguments longer than its own code does.
             attempt.assignment, packed_args = (task_id, number, name, b"", options), b""
@@ -284,7 +285,7 @@ class AsyncServer:
         if os.getpid() != self._pid:
             end_fork(None)
         try:
-            packed = pack_value(value, self._limit_bytes)
+            packed = pack_value(value, self._limit_bytes, WITH_CLASSES)
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
             self._answer(attempt, FAILED, pack_failure(error, name), started_ns)
         else:

@@ -20,6 +20,7 @@ from signal import ITIMER_REAL, SIGALRM, setitimer
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from paceline.codecs import build
 from paceline.errors import Cancelled, Retry, UnknownTask
 from paceline.importing import import_own
 from paceline.worker.alarm import Alarm
@@ -35,6 +36,7 @@ from paceline_protocol.messages.records import MAY_RETRY, Options, TaskEnd
 from paceline_protocol.options import may_retry
 from paceline_protocol.payload import (
     NAME_LIMIT_BYTES,
+    WITH_CLASSES,
     ErrorInfo,
     pack_error,
     pack_error_info,
@@ -93,7 +95,7 @@ class TaskRunner:
                 task = _tasks.get(name)
                 if task is None:
                     raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
-                args, kwargs = unpack_args(packed_args)
+                args, kwargs = unpack_args(packed_args, None, build)
                 has_begun = True
                 soft_limit_s = 0.0 if options is None else options.get("soft_time_limit", 0) / 1_000
                 if options is not None and (soft_limit_s or "cancel_raises" in options):
@@ -119,7 +121,7 @@ class TaskRunner:
         if _getpid() != self._pid:
             end_fork(None)
         try:
-            return SUCCEEDED, pack_value(value, self._payload_limit_bytes)
+            return SUCCEEDED, pack_value(value, self._payload_limit_bytes, WITH_CLASSES)
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
             return FAILED, pack_failure(error, name)
 
