@@ -63,6 +63,12 @@ class CodedValue:
             return None
         return state if self.codec in FIELDED else None
 
+    @property
+    def plain(self) -> Any:
+        """Its fields by name, or its state: for who knows nothing of classes."""
+        fields = self.fields
+        return self.state if fields is None else fields
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CodedValue):
             return False

@@ -22,9 +22,10 @@ from celery.exceptions import (
 from paceline import errors
 from paceline_bridge import replies
 from paceline_bridge.message import Refused, ReplyAddress
+from paceline_protocol.coded import CodedValue
 from paceline_protocol.errors import UnpackedTooLarge
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.payload import ErrorInfo, pack_error, pack_error_info, pack_value, with_earlier
+from paceline_protocol.payload import WITH_CLASSES, ErrorInfo, pack_error, pack_error_info, pack_value, with_earlier
 
 NOW = 1_800_000_000.0
 REPLY = ReplyAddress("queue", "id-1", "correlation-1", group_id="g-1", parent_id="p-1")
@@ -46,6 +47,18 @@ def test_a_value_comes_back_with_celerys_types() -> None:
     meta = decoded(replies.ended(REPLY, TaskEnd.SUCCEEDED, pack_value({"at": moment, "raw": b"\xff"}), NOW))
     assert (meta["status"], meta["result"]) == ("SUCCESS", {"at": moment, "raw": b"\xff"})
     assert (meta["task_id"], meta["group_id"], meta["parent_id"]) == ("id-1", "g-1", "p-1")
+
+
+@pytest.mark.parametrize("is_msgpack", [False, True])
+def test_a_value_of_a_class_comes_back_as_its_fields(is_msgpack: bool) -> None:
+    lines = [CodedValue("namedtuple", "shop:Line", {"count": 2}), CodedValue("enum", "shop:Colour", "RED")]
+    order = CodedValue(
+        "dataclass", "shop:Order", {"lines": lines, "path": CodedValue("path", "pathlib:PosixPath", "/a")}
+    )
+    packed = pack_value([order, CodedValue("shop.money", "shop:Money", 5)], None, WITH_CLASSES)
+    body = replies.ended(replace(REPLY, is_msgpack=is_msgpack), TaskEnd.SUCCEEDED, packed, NOW)
+    meta = msgpack.unpackb(body) if is_msgpack else decoded(body)
+    assert (meta["status"], meta["result"]) == ("SUCCESS", [{"lines": [{"count": 2}, "RED"], "path": "/a"}, 5])
 
 
 @pytest.mark.parametrize("error", [KeyError("k"), Mine("a", 2)])

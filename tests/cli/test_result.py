@@ -29,7 +29,7 @@ class StubClient:
         self.asked.append(task_id)
         return self
 
-    def result(self, timeout_s: float) -> Any:
+    def described(self, timeout_s: float) -> Any:
         self.waited.append(timeout_s)
         if isinstance(self.outcome, Exception):
             raise self.outcome

@@ -23,13 +23,13 @@ class StubFuture:
         self.outcome = outcome
         self.timeouts: list[float | None] = []
 
-    def result(self, timeout: float | None = None) -> Any:
+    def described(self, timeout: float | None = None) -> Any:
         self.timeouts.append(timeout)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
-    accepted = result
+    accepted = described
 
 
 class StubClient:

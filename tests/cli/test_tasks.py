@@ -27,7 +27,7 @@ class StubFuture:
     def exception(self, timeout_s: float) -> Exception | None:
         return self.end if isinstance(self.end, Exception) else None
 
-    def result(self, timeout_s: float) -> object:
+    def described(self, timeout_s: float) -> object:
         return self.end
 
 

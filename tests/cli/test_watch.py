@@ -39,7 +39,7 @@ class StubFuture:
     def exception(self, timeout_s: float) -> Exception | None:
         return self.outcome if isinstance(self.outcome, Exception) else None
 
-    def result(self, timeout_s: float) -> Any:
+    def described(self, timeout_s: float) -> Any:
         return self.outcome
 
 

@@ -72,6 +72,11 @@ def is_imported(module: str) -> bool:
     return module in sys.modules
 
 
+@task(keep_dead=600)
+def refuse(order: Order, *, why: Any) -> None:
+    raise ValueError(f"{order.id}: {why}")
+
+
 @task
 def with_more() -> Order:
     order = Order("a")

@@ -24,6 +24,7 @@ import msgpack  # type: ignore[import-untyped]
 from paceline_bridge.formats.charsets import decoded
 from paceline_bridge.message import UnsupportedMessage
 from paceline_bridge.texts import quoted, said
+from paceline_protocol.coded import CodedValue
 from paceline_protocol.limits import MAX_NAME_CHARS
 
 BODY_LIMIT_BYTES = 64 << 20
@@ -243,15 +244,25 @@ def write_json(value: object) -> bytes:
 def write_msgpack(value: object) -> bytes:
     """msgpack as kombu writes it. Raises TypeError or ValueError for a value that it can't hold."""
     try:
-        return bytes(msgpack.packb(value))
+        return bytes(msgpack.packb(value, default=_without_class))
     except OverflowError as error:
         raise ValueError(str(error)) from None
 
 
-def _wrap(value: object) -> dict[str, Any]:
+def _without_class(value: object) -> object:
+    """A value of a class, as Celery's own workers return models: its fields by name; of an enum the name of the
+    member, of a path its text."""
+    if isinstance(value, CodedValue):
+        return value.plain
+    raise TypeError(f"a {type(value).__name__} has no form in msgpack")
+
+
+def _wrap(value: object) -> object:
     kind: str
     inner: object
     match value:
+        case CodedValue():
+            return value.plain
         case datetime():
             kind, inner = "datetime", value.isoformat()
         case date():

@@ -13,6 +13,7 @@ import click
 
 from paceline.cli.environment import setting
 from paceline.files import expanded
+from paceline_protocol.coded import CodedValue, shown_class
 from paceline_protocol.texts import json_line
 
 if TYPE_CHECKING:
@@ -144,15 +145,25 @@ def show_value(value: object) -> str:
 
 
 def to_json(value: object) -> str:
-    """One line of JSON. What JSON does not know (bytes, dates, NaN; keys too) is a string, as Python writes it."""
+    """One line of JSON. What JSON does not know (bytes, dates, NaN; keys too) is a string, as Python writes it. A value
+    of a class is an object with the name of that, and with its fields or what else there is of it."""
     try:
-        return _dumps(value, default=_as_python_writes)
+        return _dumps(value, default=_as_json)
     except (TypeError, ValueError, RecursionError):
         return _dumps(_plain(value))
 
 
-def _dumps(value: object, default: Callable[[object], str] | None = None) -> str:
+def _dumps(value: object, default: Callable[[object], object] | None = None) -> str:
     return json_line(json.dumps(value, ensure_ascii=False, allow_nan=False, default=default))
+
+
+def _as_json(value: object) -> object:
+    return _object_of(value) if isinstance(value, CodedValue) else _as_python_writes(value)
+
+
+def _object_of(value: CodedValue) -> dict[str, Any]:
+    what = "value" if value.fields is None else "fields"
+    return {"class": shown_class(value.class_name), what: value.plain}
 
 
 def _as_python_writes(value: object) -> str:
@@ -189,6 +200,8 @@ def _with_whole_arrays(value: object) -> object:
         return {key: _with_whole_arrays(item) for key, item in value.items()}
     if isinstance(value, list | tuple) and kind in (list, tuple):
         return kind(map(_with_whole_arrays, value))
+    if isinstance(value, CodedValue):
+        return CodedValue(value.codec, value.class_name, _with_whole_arrays(value.state))
     return _Written(_whole_array(value)) if kind is sys.modules["numpy"].ndarray else value
 
 
@@ -208,6 +221,8 @@ def _plain(value: object, depth: int = 0) -> object:
         if isinstance(value, dict):
             return {_plain_key(key): _plain(item, depth + 1) for key, item in value.items()}
         return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, CodedValue):
+        return _as_python_writes(value) if depth == PLAIN_DEPTH else _plain(_object_of(value), depth + 1)
     if value is None or isinstance(value, str | bool):
         return value
     written = _as_python_writes(value)

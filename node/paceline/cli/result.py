@@ -39,7 +39,7 @@ def told_as_errors(advice: str) -> Iterator[None]:
 
 
 def show_result(future: Future[Any], value: object, as_json: bool) -> None:
-    """Print the result of a task that has succeeded."""
+    """Print the result of a task that has succeeded, as ``Future.described`` has it."""
     record = {"task_id": future.task_id.hex(), "state": "succeeded", "result": value}
     click.echo(to_json(record) if as_json else show_value(value))
 
@@ -78,7 +78,7 @@ def result(
     try:
         future = client.task(task_id)
         with told_as_errors("wait longer with --wait SECONDS; `paceline tasks why ID` says where it is"):
-            value = future.result(wait_s)
+            value = future.described(wait_s)
         show_result(future, value, as_json)
     finally:
         client.close(timeout=0)

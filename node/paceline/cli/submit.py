@@ -116,7 +116,7 @@ def submit(
         with told_as_errors("it may run all the same. Give a longer --timeout, or none"):
             value = None
             if wait:
-                value = future.result(timeout=timeout_s)
+                value = future.described(timeout=timeout_s)
             else:
                 future.accepted(timeout=timeout_s)
         if wait:

@@ -90,7 +90,7 @@ def _end_of(client: Client, record: TaskRecord, timeout_s: float) -> dict[str, A
     future = client.task(record.task_id)
     error = future.exception(timeout_s)
     if error is None:
-        return {"result": future.result(0)}
+        return {"result": future.described(0)}
     if isinstance(error, ResultUnknown | ResultExpired):
         return {}
     if isinstance(error, NotAllowed):

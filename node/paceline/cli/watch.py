@@ -93,7 +93,7 @@ class Watched:
     def _tell_end(self) -> None:
         error = self._future.exception(self._timeout_s)
         if error is None:
-            value = self._future.result(0)
+            value = self._future.described(0)
             self.state, self.exit_code, self.end = "succeeded", 0, {"result": value}
         elif isinstance(error, NotAllowed):  # an observer is told how it ended, and no more
             failed = _BY_STATE.get(self.state)

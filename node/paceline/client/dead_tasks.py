@@ -58,10 +58,11 @@ class DeadRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadDetails:
-    """All of one dead task. ``exception``: what its future raised, with the worker's traceback. ``failures``: the first
-    and the last three of those that it was tried again after, each (attempt, when, the exception in a line).
-    ``losses``: the last eight of those that were lost, each (attempt, on which node and how), as far as is known.
-    ``options``: what its call asked for, as it travelled."""
+    """All of one dead task. ``args``, ``kwargs``: what it was called with; a value of a class is a
+    ``paceline.codecs.CodedValue``, of which no class is needed. ``exception``: what its future raised, with the
+    worker's traceback. ``failures``: the first and the last three of those that it was tried again after, each
+    (attempt, when, the exception in a line). ``losses``: the last eight of those that were lost, each (attempt, on
+    which node and how), as far as is known. ``options``: what its call asked for, as it travelled."""
 
     record: DeadRecord
     args: tuple[Any, ...]

@@ -162,6 +162,16 @@ class Future(Generic[T_co]):
             return value
         raise self._error()
 
+    def described(self, timeout: float | None = None) -> Any:
+        """As :meth:`result`, for who shows it and may not have its classes: a value of a class is a
+        ``paceline.codecs.CodedValue``, with the names of its codec and of its class, and its state. Nothing is looked
+        for and no codec is called. Once :meth:`result` has made the value, it is that one."""
+        self._wait(timeout)
+        payload = self._payload
+        if self._state == SUCCEEDED and isinstance(payload, bytes):
+            return unpack_value(payload)
+        return self.result(0)
+
     def exception(self, timeout: float | None = None) -> Exception | None:
         """What :meth:`result` would raise, None if the task succeeded. Raises TimeoutError itself."""
         self._wait(timeout)
