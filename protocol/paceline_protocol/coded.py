@@ -17,9 +17,11 @@ ENUM: Final = "enum"
 FLAG: Final = "flag"
 NAMED_TUPLE: Final = "namedtuple"
 PATH: Final = "path"
+ATTRS: Final = "attrs"
+PYDANTIC: Final = "pydantic"
 """The codecs that paceline has by itself. The names are in logs: never change one, never use one for something else."""
-NAMES: Final = frozenset((DATACLASS, ENUM, FLAG, NAMED_TUPLE, PATH))
-FIELDED: Final = frozenset((DATACLASS, NAMED_TUPLE))
+NAMES: Final = frozenset((DATACLASS, ENUM, FLAG, NAMED_TUPLE, PATH, ATTRS, PYDANTIC))
+_FIELDED: Final = frozenset((DATACLASS, NAMED_TUPLE, ATTRS))
 """Those whose state is a map of fields by name."""
 
 MOST_NAME_CHARS: Final = 100
@@ -58,10 +60,7 @@ class CodedValue:
     @property
     def fields(self) -> dict[str, Any] | None:
         """The fields by name, of what has fields."""
-        state = self.state
-        if type(state) is not dict or not all(type(name) is str for name in state):
-            return None
-        return state if self.codec in FIELDED else None
+        return fields_in(self.codec, self.state)
 
     @property
     def plain(self) -> Any:
@@ -87,6 +86,16 @@ class CodedValue:
         if self.codec == ENUM and type(self.state) is str and self.state.isidentifier():
             return f"{name}.{self.state}"
         return f"{name}({self.state!r})"
+
+
+def fields_in(codec: str, state: Any) -> dict[str, Any] | None:
+    """The fields by name in a state. None: it has none, or is no state of this codec."""
+    if codec == PYDANTIC:
+        fields, extra = (state[0], state[2]) if type(state) is list and len(state) == 4 else (None, None)
+        found = fields if type(extra) is not dict or type(fields) is not dict else {**fields, **extra}
+    else:
+        found = state if codec in _FIELDED else None
+    return found if type(found) is dict and all(type(name) is str for name in found) else None
 
 
 def _hashable(state: Any) -> Any:

@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 from msgpack import Packer  # type: ignore[import-untyped]
 
-from paceline_protocol.coded import FIELDED
+from paceline_protocol.coded import fields_in
 from paceline_protocol.errors import MalformedPayload, PayloadTooLarge, UnserializableValue
 from paceline_protocol.forms import (
     Unserializable,
@@ -190,9 +190,8 @@ def _parts(value: object) -> list[tuple[str, object]]:
     if form is None:
         return []
     codec, _, state = form
-    if codec in FIELDED and type(state) is dict:
-        return [(f"field {name}", item) for name, item in state.items()]
-    return [("its state", state)]
+    fields = fields_in(codec, state) or {}
+    return [*((f"field {name}", item) for name, item in fields.items()), ("its state", state)]
 
 
 def _key_step(key: object) -> str:

@@ -1,4 +1,4 @@
-"""Values of classes in arguments and results: dataclasses, enums, NamedTuples, paths, and what a user registers.
+"""Values of classes in arguments and results: dataclasses, enums, NamedTuples, paths, models, what a user registers.
 
 A value travels as the name of a codec, the name of its class and a state (``paceline_protocol/coded.py``). Here a class
 gets the codec that fits it, and a value is made again where it arrives. Clients and workers alone do that; a node

@@ -23,7 +23,7 @@ from paceline_protocol.forms import Unserializable
 MOST_FLAG_BITS: Final = 1_024
 MOST_COMBINATIONS: Final = 65_536
 """Of one class of flags: Python keeps each that there was."""
-_REGISTER: Final = "register a codec for it (paceline.codecs.register)"
+REGISTER: Final = "register a codec for it (paceline.codecs.register)"
 
 
 class Unfit(Exception):
@@ -49,7 +49,7 @@ class ClassPlan(Protocol):
 
 
 def plan_of(cls: type) -> ClassPlan | None:
-    """None for a class of no such kind. Raises Unfit."""
+    """None for a class of no kind of Python's own. Raises Unfit."""
     if issubclass(type(cls), EnumMeta):
         return FlagPlan() if Flag in bases_of(cls) else EnumPlan() if Enum in bases_of(cls) else None
     if tuple in bases_of(cls):
@@ -84,19 +84,17 @@ _FIELD: Final = getattr(dataclasses, "_FIELD")  # noqa: B009 - a name that type 
 class FieldsPlan:
     """Of a class whose values are their fields. ``names``: these. A value is made without code of its class."""
 
-    def __init__(self, codec: str, cls: type, names: tuple[str, ...]) -> None:
+    def __init__(self, codec: str, cls: type, names: tuple[str, ...], computed: frozenset[str] = frozenset()) -> None:
+        """``computed``: attributes beside the fields that are computed again where they are missing."""
         self.codec = codec
         self._names = names
         self._known = frozenset(names)
-        self._attributes = _Attributes(cls, self._known)
-        try:
-            object.__new__(cls)
-        except TypeError as error:  # it is an exception or a dict, too, or abstract
-            raise Unfit(f"its values are more than their fields ({error}); {_REGISTER}") from None
+        self._attributes = Attributes(cls, self._known, computed)
+        check_is_made_of_fields(cls)
         for name in names:
             found = in_class(cls, name)
             if hasattr(type(found), "__set__") and type(found) is not MemberDescriptorType:
-                raise Unfit(f"its field {name} is a property, which runs code when it is set; {_REGISTER}")
+                raise Unfit(f"its field {name} is a property, which runs code when it is set; {REGISTER}")
 
     def state_of(self, value: Any) -> dict[str, object]:
         self._attributes.check(value)
@@ -116,6 +114,14 @@ class FieldsPlan:
         return made
 
 
+def check_is_made_of_fields(cls: type) -> None:
+    """Raises Unfit for a class that is an exception or a dict, too, or that is abstract."""
+    try:
+        object.__new__(cls)
+    except TypeError as error:
+        raise Unfit(f"its values are more than their fields ({error}); {REGISTER}") from None
+
+
 def check_fields(named: str, known: frozenset[str], state: Any) -> None:
     """Raises FieldsDiffer if a state has not the fields of its class, ValueError if it has none."""
     if type(state) is not dict:
@@ -133,17 +139,17 @@ _PASSED_OVER: Final = frozenset(("__orig_class__",))
 """What Python itself notes at a value: of which ``Box[int]`` it was made."""
 
 
-class _Attributes:
+class Attributes:
     """What a value of a class may have beside its fields, and what may not be, as it would be lost."""
 
-    def __init__(self, cls: type, fields: frozenset[str]) -> None:
+    def __init__(self, cls: type, fields: frozenset[str], computed: frozenset[str] = frozenset()) -> None:
         if in_class(cls, "__del__") is not None:
-            raise Unfit(f"its class does something when a value is dropped (__del__); {_REGISTER}")
+            raise Unfit(f"its class does something when a value is dropped (__del__); {REGISTER}")
         self._fields = fields
         found = {name: item for each in bases_of(cls) for name, item in own_names(each).items()}
         self._cached = _PASSED_OVER | {name for name, item in found.items() if type(item) is cached_property}
-        slots = {name for name, item in found.items() if type(item) is MemberDescriptorType}
-        self._other_slots = tuple(sorted(slots - fields))
+        slots = [(name, item) for name, item in found.items() if type(item) is MemberDescriptorType]
+        self._other_slots = [each for each in slots if each[0] not in fields and each[0] not in computed]
         self._has_dict = "__dict__" in found
 
     def check(self, value: Any) -> None:
@@ -152,13 +158,16 @@ class _Attributes:
             for name in value.__dict__:
                 if name not in self._fields and name not in self._cached:
                     self._refuse(value, name)
-        for name in self._other_slots:
-            if hasattr(value, name):
-                self._refuse(value, name)
+        for name, slot in self._other_slots:
+            try:
+                slot.__get__(value)  # and not the attribute, which a __getattr__ may compute
+            except AttributeError:
+                continue
+            self._refuse(value, name)
 
     def _refuse(self, value: Any, name: str) -> None:
         raise Unserializable(
-            value, f"it has {name!r} beside its fields, which would be lost; make it one, or {_REGISTER}"
+            value, f"it has {name!r} beside its fields, which would be lost; make it one, or {REGISTER}"
         )
 
 
@@ -170,9 +179,9 @@ class NamedTuplePlan:
     def __init__(self, cls: type, names: tuple[str, ...]) -> None:
         self._names = names
         self._known = frozenset(names)
-        self._attributes = _Attributes(cls, frozenset())
+        self._attributes = Attributes(cls, frozenset())
         if len(self._known) != len(names):
-            raise Unfit(f"it has two fields of one name; {_REGISTER}")
+            raise Unfit(f"it has two fields of one name; {REGISTER}")
 
     def state_of(self, value: Any) -> dict[str, object]:
         self._attributes.check(value)
@@ -200,7 +209,7 @@ class EnumPlan:
     def state_of(self, value: Any) -> str:
         name: object = value._name_
         if type(name) is not str or own_names(type(value))["_member_map_"].get(name) is not value:
-            raise Unserializable(value, f"it is no member of its class under its own name; {_REGISTER}")
+            raise Unserializable(value, f"it is no member of its class under its own name; {REGISTER}")
         return name
 
     def fields_of(self, value: Any) -> None:
@@ -223,7 +232,7 @@ class FlagPlan:
     def state_of(self, value: Any) -> int:
         number = value._value_
         if type(number) is not int or number.bit_length() > MOST_FLAG_BITS:
-            raise Unserializable(value, f"it is no number of up to {MOST_FLAG_BITS} bits; {_REGISTER}")
+            raise Unserializable(value, f"it is no number of up to {MOST_FLAG_BITS} bits; {REGISTER}")
         return number
 
     def fields_of(self, value: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from paceline.codecs import registered
 from paceline.codecs.finding import Nameless, find, name_of
 from paceline.codecs.kinds import PATHS, ClassPlan, Unfit, plan_of
+from paceline.codecs.models import model_plan_of
 from paceline_protocol.coded import NAMES, PATH
 from paceline_protocol.errors import ClassUnavailable, UnknownCodec
 from paceline_protocol.forms import Unserializable
@@ -74,7 +75,7 @@ class Values:
 
     def _plan(self, cls: type) -> tuple[str, ClassPlan] | None:
         """None for a class of no kind that has a codec. Raises Nameless and Unfit."""
-        plan = plan_of(cls)
+        plan = model_plan_of(cls) or plan_of(cls)
         if plan is None:
             return None
         named = next((name for name, each in PATHS.items() if each is cls), "") or name_of(cls)
