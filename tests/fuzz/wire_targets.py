@@ -143,6 +143,8 @@ def is_same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(is_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, CodedValue) and isinstance(other, CodedValue):
+        return (one.codec, one.class_name) == (other.codec, other.class_name) and is_same(one.state, other.state)
     if isinstance(one, numpy.ndarray):
         return bool(numpy.array_equal(one, other))
     return bool(one == other)
