@@ -50,12 +50,13 @@ class CodedValue:
     Packed, it is the value again that it was made of.
     """
 
-    __slots__ = ("class_name", "codec", "state")
+    __slots__ = ("_hash", "class_name", "codec", "state")
 
     def __init__(self, codec: str, class_name: str, state: Any) -> None:
         self.codec: Final = codec
         self.class_name: Final = class_name
         self.state: Final[Any] = state
+        self._hash: int | None = None
 
     @property
     def fields(self) -> dict[str, Any] | None:
@@ -74,8 +75,11 @@ class CodedValue:
         return (self.codec, self.class_name, self.state) == (other.codec, other.class_name, other.state)
 
     def __hash__(self) -> int:
-        """That of its state, as the value may be a key."""
-        return hash((self.codec, self.class_name, _hashable(self.state)))
+        """That of its state, as the value may be a key. Made once: a key may hold a map with such keys, which may hold
+        maps with such keys, and each of these maps asks for it."""
+        if self._hash is None:
+            self._hash = hash((self.codec, self.class_name, _hashable(self.state)))
+        return self._hash
 
     def __repr__(self) -> str:
         name = shown_class(self.class_name)

@@ -398,6 +398,21 @@ def test_keys_of_classes_with_equal_hashes_are_refused(with_classes: bool) -> No
     assert len(unpack(pack({Key(number, str(number)): None for number in range(20_000)}))) == 20_000
 
 
+def test_keys_in_keys_are_hashed_once() -> None:
+    class Counted:
+        times = 0
+
+        def __hash__(self) -> int:
+            Counted.times += 1
+            return 1
+
+    key = CodedValue("dataclass", f"{HERE}:Key", {"number": [Counted()]})
+    for _ in range(200):
+        key = CodedValue("dataclass", f"{HERE}:Key", {"number": {key: 1}})
+        assert {key: 1}[key] == 1
+    assert Counted.times == 1
+
+
 def test_combinations_of_flags_are_bounded() -> None:
     known = vars(Mode)["_value2member_map_"]
     known.update({f"{number}": None for number in range(MOST_COMBINATIONS)})
