@@ -6,13 +6,13 @@ import asyncio
 import concurrent.futures
 import gc
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from client.fake_node import DEADLINE_S, FakeNode
 from client.session_rig import Rig, call, task_id, welcome
 from paceline.client import Client, Future
+from paceline.client.mapping import Mapped
 from paceline.errors import TaskCancelled
 from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages.client import Cancel, CancelReply, CancelState, Update
@@ -171,7 +171,7 @@ def test_what_asyncio_and_concurrent_futures_can_not_do_with_a_future_is_refused
 # --- what nobody wants any more --------------------------------------------------------------------------------------
 
 
-def under_way(node: FakeNode, client: Client) -> Iterator[int]:
+def under_way(node: FakeNode, client: Client) -> Mapped[int]:
     """A map of which one result was taken and others are held."""
     results = client.map("echo", range(200), window=100)
     assert next(results) == 0
@@ -204,7 +204,7 @@ def test_close_waits_until_the_cluster_has_heard_of_what_was_abandoned(node: Fak
     with Client(node.address) as client:
         results = under_way(node, client)
         waiting = set(client._session.ledger.tasks)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     assert waiting
     assert waiting <= cancelled_ids(node)
 

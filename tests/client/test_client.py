@@ -276,7 +276,7 @@ def test_map_that_is_dropped_cancels_what_is_ahead(node: FakeNode, client: Clien
     node.wait_for(lambda: len(node._held) == 4)
     node.release(1)
     pulled.join(DEADLINE_S)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     node.wait_for(lambda: node.count(Cancel) == 1)
 
 

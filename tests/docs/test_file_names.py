@@ -21,6 +21,7 @@ EXAMPLES = {
     "late.py",
     "polling.py",
     "prices.py",
+    "squares.py",
     "reports.py",
     "studio.py",
     "searching.py",

@@ -13,7 +13,9 @@ client never imports a node.
 from paceline.client.client import Client, current_client
 from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
+from paceline.client.gathering import DoneAndNotDone
 from paceline.client.live_tasks import LivePage, LiveTask
+from paceline.client.mapping import Mapped, Unordered
 from paceline.client.progress import TaskOutput, TaskProgress
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
@@ -23,13 +25,16 @@ __all__ = [
     "DeadDetails",
     "DeadGroup",
     "DeadRecord",
+    "DoneAndNotDone",
     "Future",
     "LivePage",
     "LiveTask",
+    "Mapped",
     "NamedTask",
     "Requeued",
     "TaskOutput",
     "TaskProgress",
     "TaskRecord",
+    "Unordered",
     "current_client",
 ]

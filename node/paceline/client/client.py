@@ -7,13 +7,10 @@ to the next one, under the same ids, and only a cluster that stays away longer t
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import threading
-import time
-from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -22,9 +19,10 @@ from paceline.client import closing
 from paceline.client.closing import CLOSE_TIMEOUT_S
 from paceline.client.dead_tasks import DeadTaskQuestions
 from paceline.client.driver.driver import Driver, PackedCall
-from paceline.client.driver.interrupts import is_of_handler
-from paceline.client.future import Future, Sink
+from paceline.client.future import Future
+from paceline.client.gathering import Gathering
 from paceline.client.live_tasks import LiveTaskQuestions
+from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, Mapped, Unordered
 from paceline.client.progress import ProgressQuestions
 from paceline.client.questions import TaskQuestions
 from paceline.client.queues import QueueQuestions
@@ -39,7 +37,6 @@ from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages.client import AdminOp
-from paceline_protocol.messages.records import Options
 from paceline_protocol.messages.trace import Stage
 from paceline_protocol.payload import pack_args, unpack_value
 
@@ -50,11 +47,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-MAP_WINDOW_TASKS = 1024
-MAP_FIRST_TASKS = 64
 
-
-class Client(TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions, QueueQuestions):
+class Client(Gathering, TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions, QueueQuestions):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,
@@ -184,85 +178,111 @@ class Client(TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuesti
 
     @overload
     def map(
-        self, target: Task[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], window: int = ...
-    ) -> Iterator[T]: ...
+        self,
+        target: Task[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Mapped[T]: ...
     @overload
-    def map(self, target: Task[..., R], /, *iterables: Iterable[Any], window: int = ...) -> Iterator[R]: ...
+    def map(
+        self,
+        target: Task[..., R],
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Mapped[R]: ...
     @overload
-    def map(self, target: NamedTask | str, /, *iterables: Iterable[Any], window: int = ...) -> Iterator[Any]: ...
-    def map(self, target: Target, /, *iterables: Iterable[Any], window: int = MAP_WINDOW_TASKS) -> Iterator[Any]:
-        """Like the built-in ``map``, on the cluster: the results in the order of the arguments.
+    def map(
+        self,
+        target: NamedTask | str,
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Mapped[Any]: ...
+    def map(
+        self,
+        target: Target,
+        /,
+        *iterables: Iterable[Any],
+        window: int = WINDOW_TASKS,
+        window_bytes: int = WINDOW_BYTES,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> Mapped[Any]:
+        """Like the built-in ``map``, on the cluster: the results in the order of the arguments. They are taken with
+        ``for``, or in a loop with ``async for``.
 
         Lazy: nothing is submitted before the first result is asked for, and never more than ``window`` tasks are ahead
-        of the result that is taken. The first exception is raised at its place, whether it is a task's, of an iterable
-        or of arguments that can't be sent; then, or when the iterator is dropped, what has not ended is cancelled.
+        of the result that is taken, nor about ``window_bytes`` of arguments and results; one task always. So the
+        iterables may be endless, and are read as results are taken. The first exception is raised at its place, whether
+        it is a task's, of an iterable or of arguments that can't be sent; then, or when the iterator is dropped or
+        closed, what has not ended is cancelled. With ``return_exceptions`` those of tasks, and of arguments that can't
+        be sent, are results as others, and all goes on. TimeoutError: ``timeout`` seconds from now.
         """
-        if type(window) is not int or window < 1:
-            raise ValueError(f"window is {shown(window)}, and must be a whole number from 1")
+        bounds = Bounds(window, window_bytes, timeout, return_exceptions)
+        return Mapped(self._driver, self._calls(target, iterables), bounds)
+
+    @overload
+    def imap_unordered(
+        self,
+        target: Task[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Unordered[T]: ...
+    @overload
+    def imap_unordered(
+        self,
+        target: Task[..., R],
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Unordered[R]: ...
+    @overload
+    def imap_unordered(
+        self,
+        target: NamedTask | str,
+        /,
+        *iterables: Iterable[Any],
+        window: int = ...,
+        window_bytes: int = ...,
+        timeout: float | None = ...,
+        return_exceptions: bool = ...,
+    ) -> Unordered[Any]: ...
+    def imap_unordered(
+        self,
+        target: Target,
+        /,
+        *iterables: Iterable[Any],
+        window: int = WINDOW_TASKS,
+        window_bytes: int = WINDOW_BYTES,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> Unordered[Any]:
+        """Like :meth:`map`, with the results as they come: one that takes long holds up no other. So an exception is
+        raised when it comes."""
+        bounds = Bounds(window, window_bytes, timeout, return_exceptions)
+        return Unordered(self._driver, self._calls(target, iterables), bounds)
+
+    def _calls(self, target: Target, iterables: tuple[Iterable[Any], ...]) -> Calls:
         # A wrong target is an error here and not at the first result.
-        return self._map(parts_of(target), zip(*iterables, strict=False), window)
-
-    def _map(
-        self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], window: int
-    ) -> Iterator[Any]:
-        name, priority, options = parts
-        ahead: deque[Future[Any]] = deque()
-        # The first batch is small, so that work begins while the arguments of the next are read.
-        wanted = min(window, MAP_FIRST_TASKS)
-        error: Exception | None = None  # which ended the arguments, and is raised behind the results of what was read
-        try:
-            while True:
-                # Half a window at a time: submitted one by one as results come, tasks would travel one by one.
-                if wanted and len(ahead) <= window // 2:
-                    limit = self._limit_bytes()
-                    calls: list[PackedCall] = []
-                    try:
-                        for args in itertools.islice(arguments, wanted):
-                            calls.append((name, priority, pack_args(args, {}, limit), options))  # noqa: PERF401
-                    except Exception as caught:
-                        if is_of_handler(caught):
-                            raise
-                        error = caught
-                    is_full = len(calls) == wanted
-                    if calls or error is None:
-                        self._driver.submit_many(calls, ahead)
-                    wanted = max(1, window // 2) if is_full else 0
-                if not ahead:
-                    break
-                result = ahead[0].result()
-                ahead.popleft()
-                yield result
-        finally:
-            self._driver.abandon(ahead)
-        if error is not None:
-            raise error
-
-    def as_completed(self, futures: Iterable[Future[Any]], timeout: float | None = None) -> Iterator[Future[Any]]:
-        """The futures of this client in the order in which they end. TimeoutError: ``timeout`` seconds from now."""
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        deadline_s = None if timeout is None else time.monotonic() + timeout
-        pending = dict.fromkeys(futures)
-        count = len(pending)
-        for future in pending:
-            if not isinstance(future, Future):
-                raise TypeError(f"{future!r} is no future of this client; give what submit() returned")
-            if not future.is_of(self._driver):
-                raise TypeError(f"{future!r} is of another client; give each client its own")
-        sink = Sink()
-        ended = sink.ended
-        try:
-            self._driver.collect(pending, sink)
-            while pending:
-                rest_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-                if not ended and not self._driver.wait_until(lambda: ended, rest_s, next(iter(pending))):
-                    raise TimeoutError(f"{len(pending)} of {count} tasks did not end within {timeout} s")
-                future = ended.popleft()
-                if future in pending:  # else it was told twice, as after an interrupt
-                    del pending[future]
-                    yield future
-        finally:
-            sink.close()
+        return Calls(parts_of(target), zip(*iterables, strict=False), self._payload_limit_bytes or 0)
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.

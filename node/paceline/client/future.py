@@ -332,6 +332,11 @@ class Future(Generic[T_co]):
         self._callbacks = [each for each in before if (each.callback if isinstance(each, InLoop) else each) != callback]
         return len(before) - len(self._callbacks)
 
+    @property
+    def result_bytes(self) -> int:
+        """What came of the task, packed, until somebody has asked for the result; for the client alone."""
+        return len(self._payload) if isinstance(self._payload, bytes) else 0
+
     def take_callbacks(self) -> list[Callback]:
         """Those that are due, once; for the client alone."""
         callbacks, self._callbacks = self._callbacks or [], None
