@@ -36,6 +36,7 @@ from paceline.worker.registry import Task, task
 
 if TYPE_CHECKING:
     from paceline.client import Client, Future, NamedTask
+    from paceline.client.executor import Executor
     from paceline.local import Cluster
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Client",
     "Cluster",
     "CurrentTask",
+    "Executor",
     "Future",
     "NamedTask",
     "ResultExpired",
@@ -65,6 +67,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Client": "paceline.client",
     "Cluster": "paceline.local",
+    "Executor": "paceline.client.executor",
     "Future": "paceline.client",
     "NamedTask": "paceline.client",
 }

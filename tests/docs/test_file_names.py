@@ -21,6 +21,7 @@ EXAMPLES = {
     "late.py",
     "polling.py",
     "prices.py",
+    "pool.py",
     "squares.py",
     "reports.py",
     "studio.py",

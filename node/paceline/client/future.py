@@ -249,8 +249,8 @@ class Future(Generic[T_co]):
     def _condition(self) -> NoReturn:
         """concurrent.futures looks for it: its wait() and as_completed() work on its own futures alone."""
         raise TypeError(
-            "concurrent.futures can't wait for futures of paceline; use client.as_completed(futures), or in asyncio "
-            "await them, with asyncio.wait, asyncio.gather or asyncio.as_completed"
+            "concurrent.futures can't wait for futures of paceline; use client.as_completed() or client.wait(), "
+            "or a paceline.Executor; in asyncio await them, with asyncio.wait, asyncio.gather or asyncio.as_completed"
         )
 
     def __await__(self) -> Generator[Any, None, T_co]:
