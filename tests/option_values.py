@@ -6,7 +6,7 @@ from typing import Any
 
 from paceline_protocol.limits import MAX_QUEUE_CHARS
 from paceline_protocol.moments import FROM_NOW_MAX_MS
-from paceline_protocol.option_types import ERRORS_CHARS, Errors, Moment, OptionType, Origin, QueueName
+from paceline_protocol.option_types import ERRORS_CHARS, KEY_CHARS, Errors, Key, Moment, OptionType, Origin, QueueName
 
 
 def carried(type: OptionType) -> tuple[Any, ...]:
@@ -17,6 +17,8 @@ def carried(type: OptionType) -> tuple[Any, ...]:
         return "0f" * 16, "0" * 32
     if isinstance(type, QueueName):
         return "default", "orders", "Video.high-1:a_b", "q" * MAX_QUEUE_CHARS
+    if isinstance(type, Key):
+        return 0, "k", "order 42", "\U0001f600" * KEY_CHARS
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
 
@@ -29,5 +31,7 @@ def not_carried(type: OptionType) -> tuple[Any, ...]:
         return "", "0f" * 15, "0F" * 16, "0f" * 16 + "\n", 1, None, b"0f" * 16
     if isinstance(type, QueueName):
         return "", "q" * (MAX_QUEUE_CHARS + 1), "a b", "a/b", "a\n", "\u00fc", 0, 1, True, None, b"orders"
+    if isinstance(type, Key):
+        return "", "k" * (KEY_CHARS + 1), "a\n", "\udcff", 1, True, None, b"k", 1.5, ("k",)
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)

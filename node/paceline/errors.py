@@ -207,6 +207,13 @@ class ResultUnknown(PacelineError):
         super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
 
 
+class IdempotencyKeyUsed(ResultUnknown):
+    """A task with this key has ended, and its outcome was dropped by the retention limits before the key was free
+    again. The call was not run."""
+
+    exit_code = 17
+
+
 class ResultExpired(PacelineError):
     """The task ended, and the time is over for which its result was kept: its ``result_ttl``."""
 

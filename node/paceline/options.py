@@ -75,6 +75,8 @@ class TaskOptions:
     on_client_lost: OnClientLost = "keep"
     deadline: Time | datetime | None = None
     queue: str = DEFAULT_QUEUE
+    idempotency_key: str | None = None
+    unique_for: Time | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -140,6 +142,8 @@ class OptionKeywords(TypedDict, total=False):
     on_client_lost: OnClientLost
     deadline: Time | datetime | None
     queue: str
+    idempotency_key: str | None
+    unique_for: Time | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -168,6 +172,8 @@ class OptionChanges(TypedDict, total=False):
     on_client_lost: OnClientLost | None
     deadline: Time | datetime | None
     queue: str | None
+    idempotency_key: str | None
+    unique_for: Time | None
 
 
 def _error_names(given: Any) -> Any:

@@ -355,6 +355,45 @@ def is_queue_name(value: object) -> bool:
     return type(value) is str and _QUEUE_NAME.fullmatch(value) is not None
 
 
+class Key(OptionType):
+    """A text that a user chooses. None is for none, which is 0 on the wire where that has to be said."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0, "str, printable; or 0 none")
+        self.varies = True
+        self.metavar = "KEY"
+
+    def is_valid(self, value: object) -> bool:
+        if type(value) is not str:
+            return type(value) is int and value == 0
+        return 0 < len(value) <= KEY_CHARS and value.isprintable()  # lone surrogates are not
+
+    @property
+    def on_wire(self) -> str:
+        return f"0, or a string of 1 to {KEY_CHARS} printable characters"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise ValueError("it is a string, or None; of a number or an id give its text, as str(order_id)")
+        plain = str.__str__(value)  # of a member of a StrEnum its string
+        if not self.is_valid(plain):
+            raise ValueError(f"it has 1 to {KEY_CHARS} printable characters; of what is longer give a hash")
+        return plain
+
+    def read(self, text: str) -> Any:
+        return text
+
+    @property
+    def values(self) -> str:
+        return f"a string of 1 to {KEY_CHARS} printable characters"
+
+
+KEY_CHARS: Final = 200
+"""Of the key of a call."""
+
+
 class Moment(OptionType):
     """A moment of the wall clock, in milliseconds since 1970 (``moments.py``).
 

@@ -41,6 +41,7 @@ from paceline_protocol.option_types import (
     Errors,
     Keep,
     KeepOrNot,
+    Key,
     Moment,
     OptionType,
     Origin,
@@ -71,6 +72,11 @@ PROGRESS_LEVEL: Final = 12
 """The feature level of what running tasks say of themselves. Nothing of it is in the log: it says who may be asked."""
 QUEUES_LEVEL: Final = 16
 """The feature level of queues."""
+KEYS_LEVEL: Final = 18
+"""The feature level of calls with a key."""
+UNIQUE_FOR_S: Final = 60
+"""For how long after its end a task holds its key, if its call does not say. Whatever a client submits again after a
+failover has come by then."""
 DEFAULT_QUEUE: Final = "default"
 """Of the calls that name none."""
 ASYNC_LEVEL: Final = 11
@@ -260,6 +266,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "in which queue it waits",
         level=QUEUES_LEVEL,
     ),
+    _option(
+        "idempotency_key",
+        Key(),
+        ("client", "leader"),
+        "what makes calls of its name one task: those with the same key",
+        level=KEYS_LEVEL,
+    ),
+    _option(
+        "unique_for",
+        Keep("for a minute"),
+        ("leader",),
+        "for how long after its end calls with its `idempotency_key` are still that task",
+        level=KEYS_LEVEL,
+    ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
@@ -291,8 +311,9 @@ class Exclusion:
 
     def holds(self, options: Options) -> bool:
         """Whether these options contradict themselves in this way."""
-        other: int = options.get(self.other, 0)
-        return other > self.limit and bool(options.get(self.key) == self.value)
+        other: int | str = options.get(self.other, 0)
+        is_more = bool(other) if isinstance(other, str) else other > self.limit
+        return is_more and bool(options.get(self.key) == self.value)
 
 
 EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
@@ -313,6 +334,13 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         "delivery 'at_most_once' means one attempt; leave retries out, or delivery at 'at_least_once'",
     ),
     Exclusion("durability", NO_LOG, "keep_dead", 0, "with durability 'none' no dead task is kept; leave keep_dead out"),
+    Exclusion(
+        "durability",
+        NO_LOG,
+        "idempotency_key",
+        0,
+        "with durability 'none' nobody remembers which keys there were; leave idempotency_key out",
+    ),
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
     Exclusion(
         "durability", NO_LOG, "confirm", 0, "with durability 'none' nothing is committed; leave confirm at 'received'"
@@ -357,8 +385,8 @@ ORDERS: Final[tuple[Order, ...]] = (
 )
 
 
-_OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost"))
-"""What the client of a call has to know of it: what it keeps, and that it has to stay."""
+_OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost", "idempotency_key"))
+"""What the client of a call has to know of it: what it keeps, that it has to stay, and what makes the id."""
 ANNOUNCED: Final = frozenset(option.key for option in OPTIONS if option.keywords and option.key not in _OF_THE_CLIENT)
 """What nodes may announce: all else that a task can be decorated with."""
 MOMENT_KEYS: Final = tuple(option.key for option in OPTIONS if isinstance(option.type, Moment))
@@ -416,7 +444,7 @@ def with_moments(options: Options, now_ms: int) -> Options:
     for key in MOMENT_KEYS:
         if options.get(key, 0) < 0:
             found = {**found, key: at_admission(options[key], now_ms)}
-    if options.get("result_ttl", 0):
+    if options.get("result_ttl", 0) or options.get("idempotency_key", 0):
         found = {**found, "accepted": max(1, now_ms)}
     return found
 

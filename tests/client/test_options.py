@@ -88,6 +88,10 @@ def test_what_is_as_usual_does_not_travel() -> None:
         ({"delivery": "at_most_once", "max_attempts": 2}, "'at_most_once' means one attempt; leave max_attempts out"),
         ({"durability": "none", "keep_dead": True}, "with durability 'none' no dead task is kept"),
         ({"durability": "none", "result_ttl": 60}, "with durability 'none' no result is kept"),
+        (
+            {"durability": "none", "idempotency_key": "k"},
+            "with durability 'none' nobody remembers which keys there were",
+        ),
         ({"durability": "none", "confirm": "committed"}, "with durability 'none' nothing is committed"),
         ({"delivery": "at_most_once", "retries": 1}, "'at_most_once' means one attempt; leave retries out"),
         ({"time_limit": 5, "soft_time_limit": 5}, "soft_time_limit has to be less than time_limit"),
@@ -96,7 +100,7 @@ def test_what_is_as_usual_does_not_travel() -> None:
     ],
 )
 def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, Any], refusal: str) -> None:
-    assert len(EXCLUSIONS) + len(ORDERS) == 9, "each has its row here"
+    assert len(EXCLUSIONS) + len(ORDERS) == 10, "each has its row here"
     with pytest.raises(ConfigError, match=refusal):
         TaskOptions(**options)
     with pytest.raises(ConfigError, match=refusal):

@@ -18,6 +18,7 @@ EXAMPLE = re.compile(r"```python\n([^`]*__main__[^`]*)```\n\nIt prints:\n\n```\n
 SAYS = {
     "fetching.py": "https://example.org answered attempt 3\nnot tried again: https://example.org does not answer\n",
     "squares.py": "121\n333283335000\n4\nValueError('7 is odd')\n3\n{'a': 9, 'b': [16]}\n2 0\n",
+    "orders.py": "True\nFalse\n",
     "pool.py": "55\n[11, 22, 33]\n42\n",
     "polling.py": "job 7 is done\nno answer to attempt 3\nConnectionError: no answer to attempt 1\n"
     "ConnectionError: no answer to attempt 2\nexample is no page 0\n",

@@ -21,6 +21,7 @@ EXAMPLES = {
     "late.py",
     "polling.py",
     "prices.py",
+    "orders.py",
     "pool.py",
     "squares.py",
     "reports.py",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
+from paceline_protocol.keyed import KEY
 from paceline_protocol.messages.client import (
     AdminOp,
     CancelReply,
@@ -60,6 +61,8 @@ CHANGE_DEAD = 0.1
 """For each task, one that is dead, or was, is requeued or discarded with this probability, if there is any."""
 CHANGE_DEAD_OF = 8
 """Of the last so many."""
+SUBMITTED_TOO_S = 3.0
+"""A call with a key is submitted by others for so long."""
 REQUEUES = 0.7
 FAILS = 0.5
 """Of those that are kept if they die, so many do."""
@@ -123,6 +126,8 @@ class SimulatedClient:
                 asked = {**(asked or {}), "queue": world.queue_rng.choice(QUEUES)}
             if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
                 name = tasks.RAISE
+            if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:
+                asked = options.KEYED
             if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:
                 asked = by_name({})
                 world.events["call by name"] += 1
@@ -134,6 +139,8 @@ class SimulatedClient:
         world.oracle.hear(Submitted(world.now, task_id, promised or {}, tasks.answer(name, args), fails))
         world.events[f"task that is to {name}"] += name != tasks.REVERSE
         call = (task_id, name, priority, args, asked)
+        if promised and promised.get(KEY):
+            world.keyed[task_id] = call
         if asked:
             self._calls[task_id] = call
             if asked.get(KEEP_DEAD):
@@ -145,9 +152,26 @@ class SimulatedClient:
             self.ask_how_far(next(iter(self.open)))
         if is_of_load and not self.submitted % READ_EVERY_TASKS:
             self._read()
+        if is_of_load and world.faults.keyed:
+            self._submit_too()
         if is_of_load and world.rng.random() < CHANGE_DEAD:
             self._change_dead()
         return task_id
+
+    def _submit_too(self) -> None:
+        """A call with the key of one of the last tasks that have one, whoever has submitted that, and whether it has
+        ended or not."""
+        world = self.world
+        since = world.now - SUBMITTED_TOO_S
+        last = [call for task_id, call in world.keyed.items() if world.stories[task_id].submitted_at > since]
+        call = world.rng.choice(last) if last else None
+        if call is None or call[0] in self.open:
+            return
+        self.open[call[0]] = False
+        self._calls[call[0]] = call
+        is_over = world.stories[call[0]].outcome is not None
+        world.events[f"key of a task that {'has ended' if is_over else 'lives'}"] += 1
+        self.session.submit(call, world.now)
 
     def _change_dead(self) -> None:
         """Ask for a dead task, anybody's, to be requeued or discarded; it may have been before."""
@@ -334,7 +358,8 @@ class SimulatedClient:
         for task_id, end, payload in output.results:
             if task_id in self._reads:
                 hear(ToldRead(now, task_id, end, payload, self._reads.pop(task_id)))
-                continue
+                if task_id not in self.open:
+                    continue
             self.open.pop(task_id, None)
             self._calls.pop(task_id, None)
             hear(ToldEnd(now, task_id, end, payload))

@@ -43,6 +43,7 @@ class Faults:
     link_byte_s: float = 0.0  # of each connection between two nodes; see slow_links.py
     large: float = 0.0  # a task has arguments, and a result, that take about a lease on such a link
     mains_alone: float = 0.3  # they do so while it is asked what becomes of that, with this probability
+    keyed: float = 0.0  # a task has a key, and other clients submit it, too, with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:

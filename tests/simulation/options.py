@@ -70,6 +70,10 @@ MIX: tuple[tuple[int, Maker], ...] = (
 )
 """(weight, maker). A new option has a row here, and its promise a file in ``oracle/``."""
 
+KEYED: Options = {"idempotency_key": "k", "unique_for": 9_000}
+"""Of calls that several clients submit. Ids of simulated tasks do not follow from their keys. No copy of such a
+call is under way for that long."""
+
 WEIGHTS = [weight for weight, _ in MIX]
 MAKERS = [maker for _, maker in MIX]
 

@@ -24,6 +24,7 @@ from simulation.oracle.dead_tasks import KEEP_DEAD, KeptDead
 from simulation.oracle.draining import Draining
 from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
+from simulation.oracle.keys import Keys
 from simulation.oracle.lease import Lease
 from simulation.oracle.located_tasks import LocatedTasks
 from simulation.oracle.lost_clients import LostClients
@@ -173,6 +174,7 @@ TOLD_ACCEPTED = e.ToldAccepted(2.5, ID)
 RELEASED = e.Released(7.0, ID)
 UNREAD = e.ReadRefused(8.0, ID, 6.0)
 KEPT = {RESULT_TTL: 1_000}
+WITH_KEY = {"idempotency_key": "k", "unique_for": 1_000}
 RECORD = EndRecord("reverse", 4, 1, 0, 0, "a", 1, 2, 3_000, 4_000, ())
 OVER = e.ResultExpired(4.7, ID)
 TERM_2 = e.Committed(4.2, 2, 2, EntryKind.NOOP, b"", 0)
@@ -235,6 +237,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Retention, [submitted(), ended(DONE), RELEASED, UNREAD]),
     (AcceptedTasks, [submitted(KEPT), ACCEPTED, kept(), OVER, TOLD_OVER]),
     (AcceptedTasks, [IN_PLACE, ACCEPTED, ended(DONE), e.Totals(9.0, 1)]),
+    (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), e.ResultExpired(4.5, ID), e.Accepted(5.0, ID)]),
+    (Keys, [submitted(), ACCEPTED, e.Accepted(5.0, ID), RELEASED]),
     (KeptDead, [IN_PLACE, ACCEPTED, dispatched(MOMENT), ended(DONE)]),
     (ToldFitsLog, [IN_PLACE, ACCEPTED, ended(DONE), RELEASED]),
     (KeptDead, [submitted(TO_KEEP), died(), REQUEUE, REQUEUED, dead_answered(DeadState.REQUEUED)]),
@@ -467,6 +471,9 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Stopping, [CALM, submitted(), started(), ASKED, ended(CANCELLED)], "told not to have begun, and it had"),
     (KeptDead, [submitted(TO_KEEP), ended(FAILED)], "is no dead task"),
     (KeptDead, [submitted(TO_KEEP), died(end=CANCELLED)], "is a dead task"),
+    (Keys, [submitted(WITH_KEY), ACCEPTED, e.Accepted(5.0, ID)], "its key is held"),
+    (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), e.Accepted(5.0, ID)], "its key is held"),
+    (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), RELEASED], "and so is its key"),
     (KeptDead, [submitted(), died()], "is a dead task"),
     (KeptDead, [submitted(TO_KEEP), died()], "its time is over, and it is kept"),
     (KeptDead, [submitted(TO_KEEP), died(), REQUEUED], "nobody has asked for that"),

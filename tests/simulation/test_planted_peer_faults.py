@@ -85,6 +85,7 @@ from simulation import (
     dead_faults,
     default_faults,
     drain_faults,
+    key_faults,
     limit_faults,
     owner_faults,
     queue_faults,
@@ -125,6 +126,8 @@ class Fault:
     seed: int = 1  # tried first, as one that has found it; once it does not any more, the others are
 
 
+RIGHT_CLOCKS = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "clock_jump_rate"), 0.0) | {"keyed": 0.3}
+"""So that no key is free before its time."""
 STARTS = "core.membership.test_starts:test"
 QUEUES = "core.scheduling.test_queues:test"
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
@@ -1098,6 +1101,23 @@ FAULTS = [
         "of",
         remark_faults.tell_of_another_task,
         finding="has said",
+    ),
+    # keys
+    Fault(
+        "runs a task again whose key is held",
+        Recording,
+        "has_result",
+        key_faults.run_what_has_ended_again,
+        faults=RIGHT_CLOCKS,
+        finding="its key is held",
+    ),
+    Fault(
+        "tells of a task with a key before that is committed",
+        Task,
+        "waits_for_commit",
+        key_faults.tell_at_once,
+        faults=RIGHT_CLOCKS,
+        finding="told to end before that was committed",
     ),
     # dead tasks
     Fault(

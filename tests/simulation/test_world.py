@@ -48,6 +48,18 @@ def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
 
 @in_seeds
 @pytest.mark.parametrize("seed", range(1, 7))
+def test_calls_with_one_key_are_one_task_whoever_submits_them_and_whoever_leads(seed: int) -> None:
+    """But for clocks that are wrong, by which a key may be free too soon."""
+    clocks = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "clock_jump_rate"), 0.0)
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], clients=3, faults=Faults(keyed=0.3, **clocks))
+    world.run(SECONDS)
+    world.heal_and_finish()
+    assert world.events["key of a task that lives"]
+    assert world.events["key of a task that has ended"]
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_what_ends_with_its_client_is_cancelled_when_that_is_gone_whoever_leads(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 5)[seed % 3], clients=3, faults=Faults(clock_jump_rate=0.0))
     late: list[bytes] = []

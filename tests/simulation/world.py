@@ -153,6 +153,7 @@ class World:
         self.network = self.make_network()
         self.events: Counter[str] = Counter()
         self.may_die: dict[bytes, Call] = {}  # tasks that are kept if they die, by id
+        self.keyed: dict[bytes, Call] = {}  # calls with a key, by id
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-", dir=memory()))
         self.writers: list[Writer] = []
         weakref.finalize(self, _clean_up, self.writers, self.directory)

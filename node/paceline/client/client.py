@@ -35,6 +35,7 @@ from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError, RequestRefused
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
+from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.trace import Stage
@@ -282,7 +283,13 @@ class Client(Gathering, TaskQuestions, LiveTaskQuestions, ProgressQuestions, Dea
 
     def _calls(self, target: Target, iterables: tuple[Iterable[Any], ...]) -> Calls:
         # A wrong target is an error here and not at the first result.
-        return Calls(parts_of(target), zip(*iterables, strict=False), self._payload_limit_bytes or 0)
+        parts = parts_of(target)
+        if key_of(parts[2]):
+            raise ConfigError(
+                f"all calls of this map of {parts[0]} would have the same idempotency_key, and so be one task; submit "
+                "them one by one, each with its own"
+            )
+        return Calls(parts, zip(*iterables, strict=False), self._payload_limit_bytes or 0)
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.

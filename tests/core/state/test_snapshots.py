@@ -28,7 +28,7 @@ from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS, MAX_QUEUE_CHARS
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
-from paceline_protocol.option_types import ERRORS_CHARS, KEEP_MAX_DAYS
+from paceline_protocol.option_types import ERRORS_CHARS, KEEP_MAX_DAYS, KEY_CHARS
 from paceline_protocol.options import BY_KEY, RETRIES_MAX
 
 RELEASED_LIMIT_TASKS = 30
@@ -241,6 +241,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
     options |= {"queue": MAX_QUEUE_CHARS * "q"}
+    options |= {"idempotency_key": KEY_CHARS * "\U0001f600", "unique_for": KEEP_MAX_DAYS * 86_400_000}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
     table = TaskTable()
     empty = len(snapshot_of(table))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline_protocol.codec import decode_failed_attempt
+from paceline_protocol.keyed import KEY
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, TaskEnd
 from simulation.oracle import events as e
 
@@ -61,7 +62,7 @@ class Story:
     @property
     def is_confirmed(self) -> bool:
         """Whether its client is told of no end that is not committed."""
-        return self.options.get("confirm") == COMMITTED or self.starts_once
+        return self.options.get("confirm") == COMMITTED or self.starts_once or bool(self.options.get(KEY))
 
     def lost_before(self, attempt: int) -> int:
         """How many attempts before this one were lost, as far as is known: the others have failed."""

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
+from paceline_protocol.keyed import KEY
 from paceline_protocol.messages.records import EndRecord, TaskEnd
+from paceline_protocol.options import UNIQUE_FOR_S
 from simulation.oracle.events import (
     Calm,
     ClockJumped,
@@ -38,6 +40,12 @@ EARLY_S = 0.002
 _RECORD_KEYS = ("name", "priority", "attempt", "node", "ended_ms", "kept_until_ms")
 
 
+def ttl_ms(options: Mapping[str, Any]) -> int:
+    """For how long the result of a call with these options is kept, 0 for no longer than its owner needs."""
+    ttl = int(options.get(RESULT_TTL, 0))
+    return max(ttl, int(options.get("unique_for", UNIQUE_FOR_S * 1_000))) if options.get(KEY) else ttl
+
+
 class Retention(Promise):
     says = "a result is kept for its time, and then said to have expired"
 
@@ -59,7 +67,7 @@ class Retention(Promise):
         self._jumps.append((event.at_s, event.by_s))
 
     def on_submitted(self, event: Submitted) -> None:
-        if event.options.get(RESULT_TTL):
+        if ttl_ms(event.options):
             self._told_at_s[event.task_id] = event.at_s
 
     def on_finished(self, event: Finished) -> None:
@@ -76,13 +84,13 @@ class Retention(Promise):
 
     def on_ended(self, event: Ended) -> None:
         story, record = self.record.stories[event.task_id], event.record
-        if (record is not None) != (bool(story.options.get(RESULT_TTL)) or event.is_dead):
+        if (record is not None) != (bool(ttl_ms(story.options)) or event.is_dead):
             self.broken(f"ended with {'a record' if record else 'no record'}", story)
-        if record is None or event.task_id in self._ended or not story.options.get(RESULT_TTL):
+        if record is None or event.task_id in self._ended or not ttl_ms(story.options):
             return
         if story.outcome not in story.finished:
             self._told_at_s[event.task_id] = story.submitted_at
-        if record.kept_until_ms - record.ended_ms != story.options[RESULT_TTL]:
+        if record.kept_until_ms - record.ended_ms != ttl_ms(story.options):
             self.broken(f"is to be kept for {record.kept_until_ms - record.ended_ms} ms", story)
         self._ended[event.task_id] = event.at_s, self._term, record
 
@@ -98,7 +106,7 @@ class Retention(Promise):
             return  # by a leader that did not know of it
         self._expired.add(event.task_id)
         ended_at_s, term, _record = self._ended[event.task_id]
-        ttl_s = story.options[RESULT_TTL] / 1_000
+        ttl_s = ttl_ms(story.options) / 1_000
         kept_s = event.at_s - self._told_at_s[event.task_id]
         if term == self._term and kept_s < ttl_s - self._jumped_since_s(self._told_at_s[event.task_id]) - EARLY_S:
             self.broken(f"its result has expired after {kept_s:.3f} of {ttl_s} s", story)

@@ -29,6 +29,7 @@ from paceline.client.session.session import Session, SessionState
 from paceline.client.session.sweep import PageRequest
 from paceline.client_keys import ClientKeys
 from paceline.own_cluster import in_worker
+from paceline_protocol.keyed import key_of, keyed_id
 from paceline_protocol.messages.client import (
     AdminReply,
     CancelState,
@@ -167,6 +168,11 @@ class Driver:
     def _add(self, call: PackedCall, now: float, among: deque[Future[Any]] | None = None) -> Future[Any]:
         self._serial += 1
         task_id = self._id_prefix + self._serial.to_bytes(_SERIAL_BYTES)
+        if call[3] and (key := key_of(call[3])):
+            task_id = keyed_id(call[0], key)
+            open_future = self.resolver.open_future(task_id)
+            if open_future is not None:
+                return open_future
         future: Future[Any] = Future(self, task_id, call[0])
         if among is not None:
             among.append(future)

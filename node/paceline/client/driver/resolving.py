@@ -44,6 +44,10 @@ class Resolver:
         """The call of this future is submitted."""
         self._futures[future.task_id] = future
 
+    def open_future(self, task_id: bytes) -> Future[Any] | None:
+        """That of a call with this id that was submitted here and has not ended."""
+        return self._futures.get(task_id)
+
     def made_again(self, task_id: bytes) -> Future[Any] | None:
         """The future that was made of this id, if it has not ended."""
         return self._made_again.get(task_id)

@@ -241,6 +241,11 @@ class Epoch:
                 self._wait_again.append(task_id)
             self._back_off(detail, now)
             return
+        if task_id in ledger.read_before:  # it may be the Read that went before the call: the next answer counts
+            ledger.read_before.discard(task_id)
+            if ledger.is_queued(task_id) or ledger.requeue(task_id):
+                self.send_queued(now)
+                return
         error = refusal_error(ledger.call_of(task_id), code, detail, self._payload_limit_bytes)
         self._output.failed.append((task_id, error))
         ledger.end(task_id)

@@ -61,6 +61,7 @@ class CallLedger:
         self.prompt = False  # the next Submit carries a call whose caller waits until it is accepted
         self.sent: dict[int, Batch] = {}  # by Submit.seq, in order
         self.taken: dict[bytes, Call] = {}
+        self.read_before: set[bytes] = set()  # open calls with a key whose tasks were read when they were submitted
         self._leaving: list[Call] = []  # the queue, and in no batch yet
         self.unaccepted_bytes = 0
 
@@ -146,6 +147,11 @@ class CallLedger:
             self.tasks[task_id] = batch
         self._leaving = []
 
+    def note_read_before(self, task_id: bytes) -> None:
+        """A call with a key is about to be added. If its task is read, what is refused next may be that."""
+        if self.tasks.get(task_id) is _READ:
+            self.read_before.add(task_id)
+
     def add_sent(self, seq: int, call: Call) -> None:
         """Do what :meth:`add`, :meth:`take` and :meth:`record_sent` do, for one call, while nothing is queued."""
         task_id = call[0]
@@ -171,6 +177,8 @@ class CallLedger:
         batch = self.tasks.pop(task_id, None)
         if batch is None:
             return False
+        if self.read_before:
+            self.read_before.discard(task_id)
         if batch is not _ACCEPTED and batch is not _QUEUED and batch is not _READ:
             self._drop_call(batch, task_id)
         return True

@@ -13,6 +13,7 @@ from typing import Final
 from paceline.client.session.candidates import Jitter
 from paceline.errors import (
     FeatureLevelTooLow,
+    IdempotencyKeyUsed,
     NoLeader,
     QueueFull,
     RequestRefused,
@@ -21,8 +22,9 @@ from paceline.errors import (
     UnknownTask,
 )
 from paceline_protocol.errors import PayloadTooLarge
+from paceline_protocol.keyed import key_of
 from paceline_protocol.messages.client import Refusal
-from paceline_protocol.messages.records import Call
+from paceline_protocol.messages.records import CALL_OPTIONS, Call
 
 RETRY_MIN_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
@@ -77,7 +79,8 @@ def refusal_error(call: Call | None, code: int, detail: str, payload_limit_bytes
     if code == Refusal.PAYLOAD_TOO_LARGE:
         return PayloadTooLarge(len(call[3]) if call is not None else 0, payload_limit_bytes)
     if code == Refusal.UNKNOWN_ID:
-        return ResultUnknown(detail)
+        is_keyed = call is not None and bool(key_of(call[CALL_OPTIONS]))
+        return IdempotencyKeyUsed(detail) if is_keyed else ResultUnknown(detail)
     if code == Refusal.RESULT_EXPIRED:
         return ResultExpired(detail)
     if code == Refusal.LEVEL_TOO_LOW:

@@ -64,7 +64,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNow, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, QueuesRequest, SetQueue
-from paceline_protocol.messages.records import Call
+from paceline_protocol.messages.records import CALL_ID, CALL_OPTIONS, Call
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
@@ -201,6 +201,8 @@ class Session:
             self._begin_waiting(now)
         if prompt:
             ledger.prompt = True
+        if call[CALL_OPTIONS]:
+            ledger.note_read_before(call[CALL_ID])
         if self._epoch is not None:
             self._epoch.submit(call, now)
         else:

@@ -5,6 +5,11 @@ A call is admitted once, however often it is submitted. If its task is open, the
 submitted the copy, and the one that had it goes on to wait if it is another client's; if the task has ended, the copy
 is answered with the result.
 
+A call with a key has the id that follows from it (``paceline_protocol/keyed.py``). Once the time is over for which the
+result of such a task was kept, the next call with its key is a new task, of the same id. Until then the key is held:
+also by a dead task, and by one whose result was dropped past the limits, before its time. Of that nothing can be told,
+and it must not run again.
+
 A call by name alone is completed with what its nodes announce (``defaults.py``) as it is admitted, and refused as not
 ready while that is not known.
 """
@@ -28,6 +33,7 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
 from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call
@@ -36,6 +42,10 @@ from paceline_protocol.options import contradiction, is_by_name
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 """The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""
 
+KEY_IS_HELD: Final = (
+    "a task with this idempotency_key has ended, and its result was dropped past the limits of the nodes "
+    "(--result-limit-mib) before the key was free again. It is not run once more: use another key, or raise the limits"
+)
 EXPIRED: Final = (
     "the task ended, and the time is over for which its result was kept, its result_ttl; give such tasks a longer one, "
     "or ask sooner"
@@ -106,6 +116,12 @@ class Admission:
                 self._sessions.add_result(session, task_id, *result)
             return not self._table.knows(task_id)
         asked, said = call, call[CALL_OPTIONS]
+        if task_id in self._table.dead and key_of(said):
+            dead = recording.dead_end_of(task_id)
+            if dead is not None and task_id not in answered:
+                answered.add(task_id)
+                self._sessions.add_result(session, task_id, *dead)
+            return False
         by_name = said is not None and is_by_name(said)
         if by_name:
             asked = self._defaults.complete(call)
@@ -132,10 +148,12 @@ class Admission:
         task_id, name, _priority, args, options = call
         if self.missing_voters:
             return Refusal.NOT_READY, f"{self.missing_voters} of {settings.min_voters} voters are still to come"
-        if task_id in self._table.expired:
+        is_keyed = bool(key_of(options))
+        if task_id in self._table.expired and not is_keyed:
             return Refusal.RESULT_EXPIRED, EXPIRED
         if task_id in self._table.released or task_id in self._table.dead:
-            return Refusal.UNKNOWN_ID, "this task ended earlier and its result was released"
+            why = KEY_IS_HELD if is_keyed else "this task ended earlier and its result was released"
+            return Refusal.UNKNOWN_ID, why
         if options and (too_low := self.cluster_level.refusal_of(options)):
             # A client that is told that the cluster is not ready asks again by itself.
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low

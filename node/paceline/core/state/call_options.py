@@ -13,7 +13,16 @@ from mypy_extensions import mypyc_attr
 
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
-from paceline_protocol.options import BACKOFF_MAX_S, BACKOFF_S, DEFAULT_QUEUE, OPTIONS, is_logged, is_traced
+from paceline_protocol.option_types import KEY_CHARS
+from paceline_protocol.options import (
+    BACKOFF_MAX_S,
+    BACKOFF_S,
+    DEFAULT_QUEUE,
+    OPTIONS,
+    UNIQUE_FOR_S,
+    is_logged,
+    is_traced,
+)
 
 SHARED_LIMIT: Final = 1_024
 """How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
@@ -32,9 +41,11 @@ class CallOptions:
     what has a deadline expires by then, too. ``retries``: how often it is tried again
     after it has failed; ``backoff_ms``, ``backoff_max_ms`` and ``has_jitter``: when. ``has_moment``: it has one of the
     moments, or may be given one by a retry. ``result_ttl_ms``: how long its result is kept for whoever asks, 0 for no
-    longer than its submitter needs; ``keep_dead_ms``: how long it is kept if it dies, 0 for not at all;
-    ``may_be_kept``: it has one of the two; ``accepted_ms``: when it was admitted, if that is to be remembered.
+    longer than its submitter needs; with a key for as long as that is held after its end, too. ``keep_dead_ms``: how
+    long it is kept if it dies, 0 for not at all; ``may_be_kept``: it has one of the two; ``accepted_ms``: when
+    it was admitted, if that is to be remembered.
     ``ends_with_client``: it is cancelled when its client is gone.
+    ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
     """
 
@@ -45,6 +56,7 @@ class CallOptions:
         "expires_ms",
         "extra_bytes",
         "has_moment",
+        "is_keyed",
         "is_logged",
         "is_traced",
         "may_be_kept",
@@ -59,7 +71,10 @@ class CallOptions:
         self._map: Final[Options] = wire if shape is None else shape  # with 0 for each moment of its own
         starts_once = wire.get("delivery") == AT_MOST_ONCE
         self.starts_once: Final[bool] = starts_once
-        self.waits_for_commit: Final[bool] = starts_once or wire.get("confirm") == COMMITTED
+        is_keyed = bool(wire.get("idempotency_key", 0))
+        self.is_keyed: Final[bool] = is_keyed
+        # Were a call with a key told early, and nobody remembered that, the next one would run.
+        self.waits_for_commit: Final[bool] = starts_once or is_keyed or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
         self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
@@ -71,8 +86,10 @@ class CallOptions:
         self.expires_ms: Final[int] = expires_ms
         retries: int = wire.get("retries", 0)
         self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries)
-        self.may_be_kept: Final[bool] = bool(wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
-        texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # all of them are ASCII
+        self.may_be_kept: Final[bool] = bool(is_keyed or wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
+        texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # nearly all are ASCII
+        if is_keyed:
+            texts_bytes += KEY_BYTES
         self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
 
     @property
@@ -103,7 +120,8 @@ class CallOptions:
 
     @property
     def result_ttl_ms(self) -> int:
-        return self._number("result_ttl")
+        ttl_ms = self._number("result_ttl")
+        return max(ttl_ms, self._number("unique_for") or _UNIQUE_FOR_MS) if self.is_keyed else ttl_ms
 
     @property
     def keep_dead_ms(self) -> int:
@@ -138,6 +156,9 @@ KEPT_FAILURES: Final = 4
 """Of a task that fails more often: its first failure and the last ones."""
 FAILURE_BYTES: Final = 200 + SUMMARY_LIMIT_BYTES
 """What is kept of one takes so much at most."""
+KEY_BYTES: Final = 4 * KEY_CHARS
+"""What a key may take beyond a byte for each of its characters, as Python holds them."""
+_UNIQUE_FOR_MS: Final = UNIQUE_FOR_S * 1000
 _BACKOFF_MS: Final = int(BACKOFF_S * 1000)
 _BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)
 _VARYING: Final = frozenset(option.key for option in OPTIONS if option.type.varies)

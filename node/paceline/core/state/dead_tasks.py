@@ -17,6 +17,7 @@ from paceline.core.state.task import Task
 from paceline_protocol import fields
 from paceline_protocol.codec import decode_dead, decode_requeued, split_ids
 from paceline_protocol.errors import PayloadError
+from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import CALL_ARGS, CALL_ID, CALL_NAME, CALL_OPTIONS, Call, EndRecord, KeptOutcome
@@ -125,8 +126,12 @@ class DeadTasks(Section):
         self.count_by_name[dead.name] = self.count_by_name.get(dead.name, 0) + 1
 
     def _drop(self, table: TaskTable, task_id: bytes) -> bool:
-        """Whether it was here. Its id is remembered a while longer, as long as with others that are over."""
+        """Whether it was here. Its id is remembered a while longer, as long as with others that are over; but that of a
+        task with a key only until its result is kept no longer, as it may be that of another task from then on."""
+        dead = self.by_id.get(task_id)
         was_here = self._forget(task_id)
+        if dead is not None and key_of(dead.call[CALL_OPTIONS]):
+            return was_here
         if was_here and not table.knows(task_id):
             table.released.add(task_id)
         return was_here
