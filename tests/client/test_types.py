@@ -38,7 +38,9 @@ reveal_type(client.imap_unordered(add, [1], [2]))  # Unordered[int]
 reveal_type(add.submit(2, 3))  # Future[int]
 reveal_type(add.options(max_attempts=2).submit(2).result())  # int
 reveal_type(fetch.submit("http://x"))  # Future[bytes]
-reveal_type(add.map([1], [2]))  # Iterator[int]
+reveal_type(add.map([1], [2]))  # Mapped[int]
+reveal_type(fetch.map(["a"], window=5))  # Mapped[bytes]
+reveal_type(add.imap_unordered([1], [2], return_exceptions=True))  # Unordered[int]
 
 async def waits() -> None:
     reveal_type(await client.submit(fetch, "http://x"))  # bytes
@@ -55,6 +57,7 @@ client.map(len, [[1]])  # error
 add.submit("2")  # error
 fetch.submit()  # error
 add.options(prio=9)  # error
+add.map([1], widow=5)  # error
 text: str = client.submit(add, 2).result()  # error
 """
 

@@ -119,15 +119,22 @@ def test_submit_and_map_go_to_the_current_client(monkeypatch: pytest.MonkeyPatch
             calls.append((args, kwargs))
             return "a future"
 
-        def map(self, *args: Any) -> Iterator[str]:
-            calls.append(args)
+        def map(self, *args: Any, **bounds: Any) -> Iterator[str]:
+            calls.append((args, bounds))
             return iter(["a result"])
+
+        imap_unordered = map
 
     monkeypatch.setattr(paceline.client, "current_client", PlayedClient, raising=False)
     registered: Any = task(greet)
     assert registered.submit("you", loud=True) == "a future"
     assert list(registered.map(["you"])) == ["a result"]
-    assert calls == [((registered, "you"), {"loud": True}), (registered, ["you"])]
+    assert list(registered.imap_unordered(["you"], window=5)) == ["a result"]
+    assert calls == [
+        ((registered, "you"), {"loud": True}),
+        ((registered, ["you"]), {}),
+        ((registered, ["you"]), {"window": 5}),
+    ]
 
 
 def test_a_task_is_pickled_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

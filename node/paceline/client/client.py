@@ -171,6 +171,8 @@ class Client(Gathering, TaskQuestions, LiveTaskQuestions, ProgressQuestions, Dea
         UnserializableValue or PayloadTooLarge for arguments that can't be sent, TypeError if ``target`` is no task,
         ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
         outstanding, or 256 MiB of calls that are not accepted, it waits until there is room.
+
+        With an ``idempotency_key`` the future is that of the one task of its name and key, whoever submitted it first.
         """
         future = self._driver.submit(self._pack(target, args, kwargs))
         if closing.has_exited:

@@ -19,7 +19,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypedDict, TypeVar
 
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.interrupts import is_of_handler
@@ -37,6 +37,15 @@ WINDOW_TASKS: Final = 1024
 WINDOW_BYTES: Final = 64 << 20
 FIRST_TASKS: Final = 64
 """The first batch is small, so that work begins while the arguments of the next are read."""
+
+
+class MapBounds(TypedDict, total=False):
+    """The keywords of ``task.map`` and ``task.imap_unordered``, which are those of ``Client.map``."""
+
+    window: int
+    window_bytes: int
+    timeout: float | None
+    return_exceptions: bool
 
 
 class Calls:

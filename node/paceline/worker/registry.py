@@ -20,7 +20,7 @@ import inspect
 import os
 import stat
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +34,8 @@ from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default
 from paceline_protocol.options import announced
 
 if TYPE_CHECKING:
-    from paceline.client import Future
+    from paceline.client import Future, Mapped, Unordered
+    from paceline.client.mapping import MapBounds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,12 +77,26 @@ class Task(Generic[P, R]):
         return cast("Future[Any]", import_own("paceline.client").current_client().submit(self, *args, **kwargs))
 
     @overload
-    def map(self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any]) -> Iterator[T]: ...
+    def map(
+        self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
+    ) -> Mapped[T]: ...
     @overload
-    def map(self, *iterables: Iterable[Any]) -> Iterator[R]: ...
-    def map(self, *iterables: Iterable[Any]) -> Iterator[Any]:
-        """Like the built-in ``map``, run on the cluster: the results in the order of the arguments."""
-        return cast("Iterator[Any]", import_own("paceline.client").current_client().map(self, *iterables))
+    def map(self, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]) -> Mapped[R]: ...
+    def map(self, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]) -> Mapped[Any]:
+        """Like the built-in ``map``, run on the cluster: the results in the order of the arguments. The keywords are
+        those of `Client.map`."""
+        return cast("Mapped[Any]", import_own("paceline.client").current_client().map(self, *iterables, **bounds))
+
+    @overload
+    def imap_unordered(
+        self: Task[..., Coroutine[Any, Any, T]], *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
+    ) -> Unordered[T]: ...
+    @overload
+    def imap_unordered(self, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]) -> Unordered[R]: ...
+    def imap_unordered(self, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]) -> Unordered[Any]:
+        """The same with the results as they come."""
+        client = import_own("paceline.client").current_client()
+        return cast("Unordered[Any]", client.imap_unordered(self, *iterables, **bounds))
 
     def options(self, **changes: Unpack[OptionChanges]) -> Task[P, R]:
         """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
