@@ -19,6 +19,7 @@ from fuzz.memory import MIXES, Ended, run
 from fuzz.samples import CLASSES
 from fuzz.speakers import _MAY_SEND, _PEERS_MAY_SEND, ROLES, Verdicts
 from fuzz.targets import TARGETS
+from paceline.codecs.kinds import FieldsPlan
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.membership import replica_keeper
@@ -111,6 +112,15 @@ def test_an_error_that_nobody_names_is_found_and_saved_once_with_the_shortest_in
     assert where.startswith("AssertionError at ")
     assert (said, Path(saved).read_bytes()) == ("AssertionError: 16", b"\0\xd8\6" + bytes(16))
     assert again("payload", saved) == f"./dev fuzz payload --replay {saved}"
+
+
+def test_a_value_that_its_class_makes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FieldsPlan, "build", lambda plan, cls, named, state: cls(**state))
+    execution = Execution(TARGETS["values"], tmp_path)
+    for data in TARGETS["values"].seeds():
+        execution.run(data)
+    said = {what for _, what in execution.report.crashes.values()}
+    assert any("__post_init__" in what and "has run" in what for what in said)
 
 
 # --- frames -----------------------------------------------------------------------------------------------------

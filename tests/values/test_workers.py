@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,9 @@ def test_a_result_without_a_codec_fails_with_its_place_and_what_to_do(node: Play
     assert "'extra' beside its fields" in info.message
 
 
-def test_a_client_and_workers_send_each_other_values_of_classes_and_one_that_fails_fails_alone() -> None:
+def test_a_client_and_workers_send_each_other_values_of_classes_and_one_that_fails_fails_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Cluster.local(HERE / "value_tasks.py", workers=1) as cluster, cluster.client() as client:
         good = [client.submit(value_tasks.echo, value) for value in VALUES]
         bad = client.submit(value_tasks.of_a_class_of_workers_alone)
@@ -123,6 +126,8 @@ def test_a_client_and_workers_send_each_other_values_of_classes_and_one_that_fai
         assert of_async.result(30) == VALUES
         with pytest.raises(ClassUnavailable, match=r"value_tasks\.Here .* no such class here"):
             bad.result(30)
+        monkeypatch.setattr(value_tasks, "Here", _here(), raising=False)
+        assert bad.result(30).x == 1
         with pytest.raises(
             UnserializableValue, match=r"argument 1, field lines, item 0 is of type value_tasks\.Unsent"
         ):
@@ -131,6 +136,10 @@ def test_a_client_and_workers_send_each_other_values_of_classes_and_one_that_fai
             (Colour.RED,),
             {},
         ]
+
+
+def _here() -> type:
+    return make_dataclass("Here", ["x"], namespace={"__module__": "value_tasks"})
 
 
 def _unsent() -> Any:
