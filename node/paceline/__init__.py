@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from paceline.client import Client, Future, NamedTask
     from paceline.client.executor import Executor
     from paceline.local import Cluster
+    from paceline.schedules import Timetable, at, cron, every
 
 __all__ = [
     "Cancelled",
@@ -57,7 +58,11 @@ __all__ = [
     "TaskFailed",
     "TaskLost",
     "TaskTimedOut",
+    "Timetable",
+    "at",
+    "cron",
     "current_task",
+    "every",
     "heartbeat",
     "progress",
     "task",
@@ -70,6 +75,10 @@ _HOMES = {
     "Executor": "paceline.client.executor",
     "Future": "paceline.client",
     "NamedTask": "paceline.client",
+    "Timetable": "paceline.schedules",
+    "at": "paceline.schedules",
+    "cron": "paceline.schedules",
+    "every": "paceline.schedules",
 }
 
 

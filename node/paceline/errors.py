@@ -348,6 +348,10 @@ class ConfigError(PacelineError):
     exit_code = 40
 
 
+class BadSchedule(ConfigError):
+    """What can't say when a task is to be run; the message says what can."""
+
+
 class PortInUse(PacelineError):
     """Another process listens there."""
 
