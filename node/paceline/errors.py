@@ -237,6 +237,14 @@ class RequestRefused(PacelineError):
     exit_code = 13
 
 
+class UnknownSchedule(RequestRefused):
+    """There is no schedule of this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no schedule named {name!r}; `paceline cron ls` shows those that there are")
+
+
 class NotAllowed(PacelineError):
     """The key of this client does not allow what it asked for; the message says which would."""
 

@@ -10,8 +10,8 @@ from typing import Final
 from paceline.errors import BadSchedule
 from paceline.options import shown
 from paceline_protocol import when as whens
+from paceline_protocol.messages.schedules import When, WhenKind
 from paceline_protocol.moments import datetime_of, moment_ms
-from paceline_protocol.when import When, WhenKind
 
 __all__ = ["Timetable", "at", "cron", "every"]
 
@@ -30,13 +30,23 @@ class Timetable:
             raise BadSchedule(str(error)) from error
         self.wire: Final = wire
 
+    @classmethod
+    def told(cls, wire: When) -> Timetable:
+        """One that a cluster has, whose zone this machine need not know."""
+        timetable = cls.__new__(cls)
+        object.__setattr__(timetable, "wire", wire)
+        return timetable
+
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The moments behind this one, in UTC, the next one first; without an end, unless it fires once. An interval
         without a beginning of its own counts from ``moment``. Raises BadSchedule for one without a time zone."""
         after_ms = _moment_ms("the moment", moment)
         wire = anchored(self.wire, after_ms)
-        while after_ms := whens.next_after(wire, after_ms):
-            yield datetime_of(after_ms)
+        try:
+            while after_ms := whens.next_after(wire, after_ms):
+                yield datetime_of(after_ms)
+        except whens.ScheduleError as error:
+            raise BadSchedule(str(error)) from error
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Timetable) and other.wire == self.wire

@@ -54,6 +54,14 @@ from paceline_protocol.messages.records import (
     RequeuedCall,
     Retry,
 )
+from paceline_protocol.messages.schedules import (
+    MAKES_TASK,
+    Firing,
+    ScheduleChange,
+    ScheduleDefinition,
+    ScheduleOp,
+    When,
+)
 from paceline_protocol.packing import pack, unpack
 
 __all__ = [
@@ -75,26 +83,33 @@ __all__ = [
     "decode_config",
     "decode_dead",
     "decode_defaults",
+    "decode_definition",
     "decode_failed_attempt",
     "decode_fields",
+    "decode_firings",
     "decode_held",
     "decode_kept",
     "decode_outcomes",
     "decode_queues",
     "decode_requeued",
     "decode_retries",
+    "decode_schedule_changes",
+    "definition_of",
     "encode",
     "encode_calls",
     "encode_config",
     "encode_defaults",
+    "encode_definition",
     "encode_failed_attempt",
     "encode_fields",
+    "encode_firings",
     "encode_held",
     "encode_kept",
     "encode_outcomes",
     "encode_queues",
     "encode_requeued",
     "encode_retries",
+    "encode_schedule_changes",
     "join_ids",
     "split_ids",
 ]
@@ -261,6 +276,61 @@ def encode_requeued(requeued: Iterable[RequeuedCall]) -> bytes:
 def decode_requeued(data: bytes) -> list[RequeuedCall]:
     """The content of a REQUEUE entry."""
     return list(_decode_packed(data, f.requeued, "requeued tasks"))
+
+
+def encode_definition(definition: ScheduleDefinition) -> bytes:
+    """Pack what a PutSchedule has. Raises LocalProtocolError or LimitExceeded."""
+    return _pack_checked(_plain(definition), f.definition, "definition of a schedule")
+
+
+def decode_definition(data: bytes) -> ScheduleDefinition:
+    """What a PutSchedule has."""
+    return definition_of(_decode_packed(data, f.definition, "definition of a schedule"))
+
+
+def definition_of(record: tuple[Any, ...]) -> ScheduleDefinition:
+    """The definition in a checked record."""
+    task, args, priority, options, when, misfire, misfire_limit, overlap, owner = record
+    return ScheduleDefinition(task, args, priority, options, When(*when), misfire, misfire_limit, overlap, owner)
+
+
+def _plain(definition: ScheduleDefinition) -> tuple[Any, ...]:
+    task, args, priority, options, when, misfire, misfire_limit, overlap, owner = definition
+    plain = (int(when.kind), when.text, when.zone, when.every_ms, when.from_ms)
+    return task, args, priority, options, plain, int(misfire), misfire_limit, int(overlap), owner
+
+
+def encode_schedule_changes(changes: Iterable[ScheduleChange]) -> bytes:
+    """Pack what a SCHEDULE entry holds. Raises LocalProtocolError."""
+    packed = [
+        (op, name, None if definition is None else _plain(definition), next_ms, at_ms)
+        for op, name, definition, next_ms, at_ms in changes
+    ]
+    return _pack_checked(tuple(packed), f.schedule_changes, "changes of schedules")
+
+
+def decode_schedule_changes(data: bytes) -> list[ScheduleChange]:
+    """The content of a SCHEDULE entry."""
+    found: list[ScheduleChange] = []
+    for op, name, definition, next_ms, at_ms in _decode_packed(data, f.schedule_changes, "changes of schedules"):
+        if (op == ScheduleOp.PUT) != (definition is not None):
+            raise MalformedFrame("changes of schedules: a definition goes with PUT, and with nothing else")
+        found.append((op, name, None if definition is None else definition_of(definition), next_ms, at_ms))
+    return found
+
+
+def encode_firings(firings: Iterable[Firing]) -> bytes:
+    """Pack what a FIRING entry holds. The calls were checked when they came; here only their number is."""
+    return _pack_counted(tuple(firings), "firings")
+
+
+def decode_firings(data: bytes) -> list[Firing]:
+    """The content of a FIRING entry."""
+    found: list[Firing] = list(_decode_packed(data, f.firings, "firings"))
+    for _name, _moment_ms, what, _missed, _next_ms, call in found:
+        if (call is not None) != (what in MAKES_TASK):
+            raise MalformedFrame("firings: a call goes with what makes a task, and with nothing else")
+    return found
 
 
 def encode_failed_attempt(failed: FailedAttempt) -> bytes:

@@ -14,6 +14,8 @@ from unicodedata import category
 
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.limits import (
+    EVERY_MAX_MS,
+    EXPRESSION_CHARS,
     KEPT_LOSSES,
     MAX_ATTEMPT,
     MAX_BATCH_ITEMS,
@@ -26,8 +28,10 @@ from paceline_protocol.limits import (
     MAX_TRACEBACK_CHARS,
     MAX_WEIGHT,
     SUMMARY_LIMIT_BYTES,
+    ZONE_CHARS,
 )
 from paceline_protocol.messages import records as r
+from paceline_protocol.messages import schedules as s
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 from paceline_protocol.options import BY_KEY, contradiction
@@ -384,6 +388,61 @@ def call(value: Any) -> None:
 dead_outcomes: Check = many(record(record(identifier, integer, _dead_end, octets, integer), task_record))
 requeued: Check = many(record(identifier, call))
 dead_tasks: Check = many(record(call, _dead_end, octets, task_record))
+
+
+_when: Check = record(
+    one_of(s.WhenKind),
+    text(EXPRESSION_CHARS),
+    text(ZONE_CHARS),
+    _up_to(EVERY_MAX_MS, "an interval", " ms"),
+    moment,
+)
+definition: Check = record(
+    name,
+    octets,
+    _priority,
+    _options_or_none,
+    _when,
+    one_of(s.Misfire),
+    _up_to(s.MISFIRES_MAX, "a number of moments"),
+    one_of(s.Overlap),
+    string,
+)
+
+
+def _or_none(check: Check) -> Check:
+    def check_given(value: Any) -> None:
+        if value is not None:
+            check(value)
+
+    return check_given
+
+
+schedule_changes: Check = many(record(one_of(s.ScheduleOp), name, _or_none(definition), moment, moment))
+firings: Check = many(record(name, moment, one_of(s.Fired), integer, moment, _or_none(call)))
+
+
+def _id_or_empty(value: Any) -> None:
+    if value != b"":
+        identifier(value)
+
+
+schedules: Check = many(
+    record(
+        name,
+        definition,
+        boolean,
+        moment,
+        moment,
+        moment,
+        _id_or_empty,
+        many(identifier),
+        many(moment),
+        integer,
+        integer,
+        integer,
+    )
+)
 
 
 def _failing_end(value: Any) -> None:

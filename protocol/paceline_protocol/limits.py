@@ -66,5 +66,11 @@ MAX_INT: Final = 2**63 - 1
 MAX_ATTEMPT: Final = 2**40
 """No task is run as often. A number beyond that is none of an attempt, and never becomes that of the next one."""
 MAX_ENTRY_KIND: Final = 255
+EXPRESSION_CHARS: Final = 255
+"""Of a cron expression."""
+ZONE_CHARS: Final = 64
+"""Of the name of a time zone."""
+EVERY_MAX_MS: Final = 36_525 * 86_400_000
+"""The longest interval of a schedule: a century."""
 MAX_OPTIONS: Final = 32
 """The most entries in one map of a frame."""

@@ -65,6 +65,8 @@ LOST_CLIENTS_LEVEL: Final = 9
 """The feature level of tasks that are cancelled when their client is gone."""
 DEADLINE_LEVEL: Final = 10
 """The feature level of deadlines."""
+SCHEDULES_LEVEL: Final = 17
+"""The feature level of schedules."""
 LISTS_LEVEL: Final = 14
 """The feature level of lists of live tasks, of tasks that wait no longer for their moment, and of how attempts were
 lost, in records."""

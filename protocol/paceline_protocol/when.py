@@ -16,21 +16,18 @@ clients, for people, and by the leader, and never while an entry of the log is a
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
 from paceline_protocol.errors import CopyableError
+from paceline_protocol.limits import EVERY_MAX_MS, EXPRESSION_CHARS, ZONE_CHARS
+from paceline_protocol.messages.schedules import When, WhenKind
 from paceline_protocol.moments import MOMENT_MAX_MS, datetime_of
 
-EXPRESSION_CHARS: Final = 255
-ZONE_CHARS: Final = 64
 EVERY_MIN_MS: Final = 1_000
 _DAY_MS: Final = 86_400_000
-EVERY_MAX_MS: Final = 36_525 * _DAY_MS
-"""A century."""
 NEVER: Final = 0
 """In place of a moment: there is none."""
 
@@ -51,24 +48,6 @@ _CHANGES_APART: Final = timedelta(hours=3)
 """More than any zone puts its clocks back by, and less than there is between two changes."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_WINDOW_MS: Final = 60_000
-
-
-class WhenKind(IntEnum):
-    """What a schedule goes by. The numbers are in the log: never renumber."""
-
-    CRON = 1  # ``text``, in ``zone``
-    EVERY = 2  # ``every_ms``, counted from ``from_ms``
-    ONCE = 3  # ``from_ms``
-
-
-class When(NamedTuple):
-    """When a schedule fires, as it travels. What a kind does not use is "" or 0."""
-
-    kind: int
-    text: str = ""
-    zone: str = ""
-    every_ms: int = 0
-    from_ms: int = 0
 
 
 class ScheduleError(CopyableError, ValueError):

@@ -111,11 +111,20 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert unknown.returncode == 10
         assert "shop_tasks.nothing" in unknown.stderr
 
+        at = ("--connect", address)
+        assert paceline("cron", "add", "nightly", "shop_tasks.add", "2", "3", "--cron", "@daily", *at).returncode == 0
+        triggered = paceline("cron", "trigger", "nightly", *at)
+        result = paceline("result", triggered.stdout.strip(), "--wait", "60", *at)
+        assert (result.stdout, result.stderr) == ("5\n", "")
+        assert "nightly: shop_tasks.add, @daily (UTC)" in paceline("cron", "ls", *at).stdout
+        assert paceline("cron", "rm", "nightly", *at).stdout == "nightly: removed\n"
+        assert paceline("cron", "rm", "nightly", *at).returncode == 13
+
         table = paceline("status", "--connect", address)
         assert table.returncode == 0
         assert address in table.stdout
         body = json.loads(paceline("status", "--json", "--connect", address).stdout)
-        assert (body["accepted_total"], body["failed_total"], body["fault_tolerance"]) == (4, 1, 0)
+        assert (body["accepted_total"], body["failed_total"], body["fault_tolerance"]) == (5, 1, 0)
 
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=DEADLINE_S)

@@ -30,6 +30,7 @@ SAYS = {
     "pages.py": "5\npage 49 True\nat once\n",
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
+    "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",
     "searching.py": "dispatched dispatched\nTrue it stopped when it was asked to\ndispatched\n",
     "reports.py": "2 2 1\nrunning running waiting waiting delayed\n"
     "all 2 workers that can run it are busy; 0 of the 2 tasks that wait have a higher priority\n"

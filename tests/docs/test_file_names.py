@@ -16,6 +16,7 @@ NAME = re.compile(r"`([\w/]+\.py)(?:::\w+)?`")
 EXAMPLES = {
     "tasks.py",
     "TASKS.py",
+    "beat.py",
     "convert.py",
     "fetching.py",
     "late.py",

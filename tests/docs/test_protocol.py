@@ -10,13 +10,16 @@ from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
 from paceline.core.reports.listed import listed
 from paceline.core.reports.questions import QUESTIONS
+from paceline.core.reports.scheduled import scheduled
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
 from paceline.core.settings import Settings
-from paceline_protocol.codec import encode_calls
+from paceline_protocol.codec import encode_calls, encode_schedule_changes
 from paceline_protocol.messages.client import Submit, WaitingRequest
+from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.live import TasksRequest
+from paceline_protocol.messages.schedules import ScheduleDefinition, SchedulesRequest, When
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 ROW = re.compile(r"\| (.*?) \| (.*) \|")
@@ -82,3 +85,15 @@ def test_the_documented_keys_of_what_waits_are_those_of_a_real_answer() -> None:
     leader = node().leader
     assert leader is not None
     assert sorted(documented("WaitingReply")) == sorted(waiting(leader, WaitingRequest(1, "", 0)))
+
+
+def test_the_documented_keys_of_schedules_are_those_of_a_real_list() -> None:
+    core = node()
+    assert core.leader is not None
+    definition = ScheduleDefinition("add", b"", 4, None, When(1, "@daily", "UTC"))
+    core.table.apply(EntryKind.SCHEDULE, encode_schedule_changes([(1, "nightly", definition, 2_000, 1_000)]))
+    told = scheduled(core.leader, core.table, SchedulesRequest(1, "*", ""), 1_000)
+    assert sorted(documented("SchedulesReply")) == sorted(told)
+    words = re.sub(r"\(.*?\)", "", documented("SchedulesReply")["schedules"])
+    (row,) = told["schedules"]
+    assert set(WORD.findall(words)) - {"after"} == row.keys()

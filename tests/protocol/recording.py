@@ -31,7 +31,7 @@ from paceline.core.state.snapshots import restore, snapshot_of
 from paceline.core.state.table import TaskTable
 from paceline_protocol import codec
 from paceline_protocol.errors import ProtocolError
-from paceline_protocol.messages import client, consensus, live, records, trace
+from paceline_protocol.messages import client, consensus, live, records, schedules, trace
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.message import MESSAGES, PROTOCOL_VERSION
 from paceline_protocol.messages.records import MAY_RETRY, EndRecord, TaskEnd
@@ -53,6 +53,10 @@ _DEAD: Final = ((ID, 2, int(TaskEnd.LOST), b"error", 5), _RECORD._replace(losses
 _CALL: Final = (ID, "add", 4, b"args", {"max_attempts": 2, "delivery": 1})
 _PLAIN_CALL: Final = (OTHER, "add", 9, b"", None)
 
+_DEFINITION: Final = schedules.ScheduleDefinition(
+    "add", b"args", 4, {"expires": -1_000}, schedules.When(1, "0 2 * * *", "Europe/Berlin"), 3, 10, 3, "tasks"
+)
+
 Packed = tuple[Callable[[Any], bytes], Callable[[bytes], Any], Any]
 PACKED: Final[dict[str, Packed]] = {
     "calls": (codec.encode_calls, codec.decode_calls, [_CALL, _PLAIN_CALL]),
@@ -68,6 +72,17 @@ PACKED: Final[dict[str, Packed]] = {
     "defaults": (codec.encode_defaults, codec.decode_defaults, [("add", 9, {"retries": 3})]),
     "held": (codec.encode_held, codec.decode_held, [(ID, 1), (OTHER, 2)]),
     "config": (codec.encode_config, codec.decode_config, consensus.Config(("a", "b"), ("c",), (), 3, 2)),
+    "definition": (codec.encode_definition, codec.decode_definition, _DEFINITION),
+    "schedule changes": (
+        codec.encode_schedule_changes,
+        codec.decode_schedule_changes,
+        [(1, "nightly", _DEFINITION, 2_000, 1_000), (4, "nightly", None, 2_000, 1_000)],
+    ),
+    "firings": (
+        codec.encode_firings,
+        codec.decode_firings,
+        [("nightly", 2_000, 1, 3, 4_000, _CALL), ("nightly", 4_000, 5, 0, 0, None)],
+    ),
     "failed attempt": (
         codec.encode_failed_attempt,
         codec.decode_failed_attempt,
@@ -104,7 +119,7 @@ def fields_of(cls: type[Any]) -> list[str]:
 
 def enumerations() -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for module in (client, consensus, live, records, trace):
+    for module in (client, consensus, live, records, schedules, trace):
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, IntEnum) and value is not IntEnum:
                 found[name] = {each.name: int(each) for each in value}
@@ -126,6 +141,9 @@ def table() -> TaskTable:
         (EntryKind.RECORD, codec.encode_kept([((ids[5], *_KEPT[0][1:]), _RECORD)])),
         (EntryKind.EXPIRE, ids[5]),
         (EntryKind.DEAD, codec.encode_kept([((ids[6], *_DEAD[0][1:]), _DEAD[1])])),
+        (EntryKind.SCHEDULE, codec.encode_schedule_changes([(1, "nightly", _DEFINITION, 2_000, 1_000)])),
+        (EntryKind.FIRING, codec.encode_firings([("nightly", 2_000, 1, 3, 4_000, (bytes([9]) * 16, *_CALL[1:]))])),
+        (EntryKind.FIRING, codec.encode_firings([("nightly", 4_000, 4, 0, 6_000, None)])),
     ):
         made.apply(kind, entry)
     return made

@@ -83,6 +83,14 @@ from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, Tas
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
+from paceline_protocol.messages.schedules import (
+    ChangeSchedule,
+    PutSchedule,
+    ScheduleReply,
+    SchedulesReply,
+    SchedulesRequest,
+    TriggerSchedule,
+)
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
@@ -157,6 +165,12 @@ EXAMPLES: list[Message] = [
     TasksRequest(1, "tasks.*", (1, 3), "n1", 40, 2, 2, 5, 7),
     TasksReply(1, b"body"),
     RunNow(1, (ID,)),
+    SchedulesRequest(1, "reports.*", "reports.a"),
+    PutSchedule(1, "nightly", b"packed"),
+    ChangeSchedule(1, "nightly", 3),
+    TriggerSchedule(1, "nightly", ID),
+    SchedulesReply(1, b"\x80"),
+    ScheduleReply(1, "", 1, ""),
     RunNowReply(1, "", ((ID, 1),)),
     Coming(1 << 20),
     Postponed(((ID, 1_500),)),

@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline_protocol.limits import EVERY_MAX_MS
+from paceline_protocol.messages.schedules import When, WhenKind
 from paceline_protocol.moments import MOMENT_MAX_MS
 from paceline_protocol.when import (
-    EVERY_MAX_MS,
     NEVER,
     BadCron,
     BadInterval,
     NeverFires,
     ScheduleError,
     UnknownZone,
-    When,
-    WhenKind,
     check,
     count,
     last_ones,

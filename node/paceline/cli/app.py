@@ -38,6 +38,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tasks": ("paceline.cli.tasks", "tasks", "List tasks, show single ones, let them run now, and cancel them."),
     "queues": ("paceline.cli.queues", "queues", "Show queues; pause, resume, weigh and purge them."),
     "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),
+    "cron": (
+        "paceline.cli.cron",
+        "schedules",
+        "Have tasks run at moments of the wall clock, and show what became of these.",
+    ),
     "cluster": ("paceline.cli.cluster", "cluster", "Change who votes and who leads."),
     "drain": ("paceline.cli.drain", "drain", "Have a node take no tasks, and end what it runs."),
     "quiet": ("paceline.cli.drain", "quiet", "Have a node take no tasks, or take some again."),

@@ -17,7 +17,8 @@ NOTHING = object()
 """Said by ``none``: the option is to be as usual, whatever the nodes announce."""
 
 
-def _checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """The name of a task."""
     if not 0 < len(value) <= MAX_NAME_CHARS or not value.isprintable():  # lone surrogates are not printable
         shown = value if len(value) <= NAME_SHOWN_CHARS else value[:NAME_SHOWN_CHARS] + "..."
         raise click.BadParameter(
@@ -28,7 +29,7 @@ def _checked_name(ctx: click.Context, param: click.Parameter, value: str) -> str
     return value
 
 
-def _asks_for_options(command: Function) -> Function:
+def asks_for_options(command: Function) -> Function:
     """Adds a flag for each option that a task can have. None: not given."""
     for keyword in reversed(KEYWORDS):
         by_default = f" Default: {keyword.type.by_default}." if keyword.type.by_default else ""
@@ -59,6 +60,12 @@ def _click_type(type: OptionType) -> dict[str, Any]:
     return {"callback": read, "metavar": type.metavar + or_none}
 
 
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """What was said with the flags of :func:`asks_for_options`."""
+    given = {keyword: value for keyword, value in options.items() if value is not None}
+    return given | dict.fromkeys((keyword for keyword, value in given.items() if value is NOTHING), None)
+
+
 class _Number(click.IntRange):
     """``or_none``: a word that stands for none is taken, too."""
 
@@ -71,12 +78,12 @@ class _Number(click.IntRange):
 
 
 @click.command()
-@click.argument("name", callback=_checked_name)
+@click.argument("name", callback=checked_name)
 @click.argument("args", nargs=-1)
 @click.option("--kw", "keywords", multiple=True, metavar="KEY=VALUE", help="A keyword argument; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
 @click.option("--timeout", "timeout_s", type=Seconds(), metavar="SECONDS", help="Wait at most this long (exit 23).")
-@_asks_for_options
+@asks_for_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reaches_a_cluster
 def submit(
@@ -106,11 +113,9 @@ def submit(
     """
     from paceline.client import NamedTask
 
-    given = {keyword: value for keyword, value in options.items() if value is not None}
-    given.update(dict.fromkeys((keyword for keyword, value in given.items() if value is NOTHING), None))
-    target = NamedTask(name, **given)
+    target = NamedTask(name, **given_options(options))
     positional = [parse_value(text) for text in args]
-    named = _parse_keywords(keywords)
+    named = parse_keywords(keywords)
     with connect(addresses, cluster_path, connect_timeout_s) as client:
         future = client.submit(target, *positional, **named)
         with told_as_errors("it may run all the same. Give a longer --timeout, or none"):
@@ -126,7 +131,8 @@ def submit(
             click.echo(to_json(record) if as_json else record["task_id"])
 
 
-def _parse_keywords(texts: tuple[str, ...]) -> dict[str, object]:
+def parse_keywords(texts: tuple[str, ...]) -> dict[str, object]:
+    """What --kw says."""
     named: dict[str, object] = {}
     for text in texts:
         key, value = _parse_keyword(text)

@@ -17,6 +17,7 @@ from paceline.client.gathering import DoneAndNotDone
 from paceline.client.live_tasks import LivePage, LiveTask
 from paceline.client.mapping import Mapped, Unordered
 from paceline.client.progress import TaskOutput, TaskProgress
+from paceline.client.schedules import ScheduledTask
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
 
@@ -32,6 +33,7 @@ __all__ = [
     "Mapped",
     "NamedTask",
     "Requeued",
+    "ScheduledTask",
     "TaskOutput",
     "TaskProgress",
     "TaskRecord",

@@ -26,6 +26,7 @@ from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, M
 from paceline.client.progress import ProgressQuestions
 from paceline.client.questions import TaskQuestions
 from paceline.client.queues import QueueQuestions
+from paceline.client.schedules import ScheduleQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import NamedTask, Target, parts_of
@@ -49,7 +50,15 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Client(Gathering, TaskQuestions, LiveTaskQuestions, ProgressQuestions, DeadTaskQuestions, QueueQuestions):
+class Client(
+    Gathering,
+    TaskQuestions,
+    LiveTaskQuestions,
+    ProgressQuestions,
+    DeadTaskQuestions,
+    QueueQuestions,
+    ScheduleQuestions,
+):
     """A connection to a cluster. Any number of threads may share it; processes may not: make one in each.
 
     :param addresses: nodes, as "host:port" or "host"; any one that lives is enough to find the others. Without any,

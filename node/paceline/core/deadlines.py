@@ -45,10 +45,11 @@ _ID_MASK: Final = (1 << _ID_BITS) - 1
 class Deadlines:
     """The deadlines of one node, in seconds of the monotonic clock; infinity for one that is not set."""
 
-    __slots__ = ("_at", "_clock", "_earliest", "_monotonic", "dead", "moments", "retained", "waits")
+    __slots__ = ("_at", "_clock", "_earliest", "_monotonic", "dead", "fires", "moments", "retained", "waits")
 
     def __init__(self, clock: WallClock) -> None:
         self.moments = Moments()
+        self.fires = Moments()  # of schedules; by the wall clock, too
         self.waits = Moments()  # of the monotonic clock
         self.retained = Moments()  # of tasks that have ended: until then their results are kept; as `waits`
         self.dead = Moments()  # the same, of dead tasks
@@ -74,8 +75,8 @@ class Deadlines:
         return now >= self._earliest
 
     def is_moment_due(self, now: float) -> bool:
-        """Whether the moment of some task is reached."""
-        if self._clock.has_reached(self.moments.wakes_ms, now):
+        """Whether the moment of some task, or of a schedule, is reached."""
+        if self._clock.has_reached(min(self.moments.wakes_ms, self.fires.wakes_ms), now):
             return True
         return self._monotonic.has_reached(self._wakes_ms(), now)
 
@@ -87,6 +88,7 @@ class Deadlines:
     def clear_tasks(self) -> None:
         """Nothing is to become of any task any more."""
         self.moments.clear()
+        self.fires.clear()
         self.waits.clear()
         self.retained.clear()
         self.dead.clear()
@@ -94,8 +96,9 @@ class Deadlines:
     def next(self) -> float:
         """The earliest of all deadlines, if the wall clock is not set before."""
         earliest = self._earliest
-        if self.moments.wakes_ms != NEVER_MS:
-            earliest = min(earliest, self._clock.monotonic_at(self.moments.wakes_ms))
+        shown_ms = min(self.moments.wakes_ms, self.fires.wakes_ms)
+        if shown_ms != NEVER_MS:
+            earliest = min(earliest, self._clock.monotonic_at(shown_ms))
         wakes_ms = self._wakes_ms()
         if wakes_ms != NEVER_MS:
             earliest = min(earliest, self._monotonic.monotonic_at(wakes_ms))

@@ -44,6 +44,7 @@ LEVELS: Final[dict[int, str]] = {
     DEMAND_LEVEL: "questions of nodes for how many workers there would be use",
     options.QUEUES_LEVEL: "queues",
     options.KEYS_LEVEL: "calls with a key",
+    options.SCHEDULES_LEVEL: "schedules, and the tasks that they make",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
@@ -65,6 +66,8 @@ ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.REQUEUE: options.DEAD_LEVEL,
     EntryKind.DISCARD: options.DEAD_LEVEL,
     EntryKind.QUEUES: options.QUEUES_LEVEL,
+    EntryKind.SCHEDULE: options.SCHEDULES_LEVEL,
+    EntryKind.FIRING: options.SCHEDULES_LEVEL,
 }
 """Entry kind -> the level that brought it."""
 OPTIONS: Final[dict[str, int]] = {option.key: option.level for option in options.OPTIONS}

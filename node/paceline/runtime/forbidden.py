@@ -30,6 +30,13 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.message import Sender, sent_by
 from paceline_protocol.messages.queues import SetQueue, SetQueueReply
+from paceline_protocol.messages.schedules import (
+    ChangeSchedule,
+    PutSchedule,
+    ScheduleAnswer,
+    ScheduleReply,
+    TriggerSchedule,
+)
 
 PAIRS_MAX: Final = 256
 """Holders and kinds that are told apart. Beyond it only the counter tells."""
@@ -91,6 +98,8 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
         return SetQueueReply(fields[0], said, False, 0)
     if kind is RunNow:
         return RunNowReply(fields[0], said, ())
+    if kind in (PutSchedule, ChangeSchedule, TriggerSchedule):
+        return ScheduleReply(fields[0], said, ScheduleAnswer.REFUSED, "")
     if kind is OutputRequest:
         return OutputReply(fields[0], said, b"")
     return Failure(Refusal.FORBIDDEN, said)

@@ -20,6 +20,14 @@ from paceline_protocol.messages.message import (
 )
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result
+from paceline_protocol.messages.schedules import (
+    ChangeSchedule,
+    PutSchedule,
+    ScheduleReply,
+    SchedulesReply,
+    SchedulesRequest,
+    TriggerSchedule,
+)
 from paceline_protocol.messages.trace import Trace
 
 
@@ -404,6 +412,10 @@ ClientMessage: TypeAlias = (
     | SetQueue
     | QueuesRequest
     | FindInQueue
+    | SchedulesRequest
+    | PutSchedule
+    | ChangeSchedule
+    | TriggerSchedule
 )
 ClientReply: TypeAlias = (
     Welcome
@@ -428,5 +440,7 @@ ClientReply: TypeAlias = (
     | OutputReply
     | SetQueueReply
     | QueuesReply
+    | SchedulesReply
+    | ScheduleReply
     | Trace
 )

@@ -25,6 +25,7 @@ PackedOutcomes: TypeAlias = Annotated[bytes, "bytes<outcomes>"]
 PackedHeld: TypeAlias = Annotated[bytes, "bytes<held>"]
 PackedDefaults: TypeAlias = Annotated[bytes, "bytes<defaults>"]
 QueueNames: TypeAlias = Annotated[tuple[QueueName, ...], "queue-names"]
+PackedDefinition: TypeAlias = Annotated[bytes, "bytes<definition>"]
 PackedConfig: TypeAlias = Annotated[bytes, "bytes<config>"]
 PackedValue: TypeAlias = Annotated[bytes, "bytes<payload>"]
 

@@ -173,7 +173,7 @@ def read(data: bytes) -> TaskTable:
     ("data", "said"),
     [
         (pages(stream_format=STREAM_FORMAT + 1), f"has format {STREAM_FORMAT + 1}"),
-        (pages(("schedules", [("nightly", 1)])), "unknown section 'schedules'"),
+        (pages(("notes", [("nightly", 1)])), "unknown section 'notes'"),
         (pages(("totals", [("accepted", 1), ("postponed", 2)])), "counts 'postponed'"),
     ],
     ids=["a later format", "an unknown section", "an unknown total"],

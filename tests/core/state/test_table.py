@@ -14,14 +14,17 @@ from paceline_protocol.codec import (
     encode_outcomes,
     encode_queues,
     encode_retries,
+    encode_schedule_changes,
     join_ids,
 )
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import EndRecord, TaskEnd
+from paceline_protocol.messages.schedules import ScheduleDefinition, When
 
 SETTINGS = Settings(cluster_name="test")
 ID, OTHER, KEPT, DEAD = b"1" * 16, b"2" * 16, b"3" * 16, b"4" * 16
 RECORD = EndRecord("add", 4, 2, 0, 1, "n1", 1_000, 2_000, 3_000, 4_000, ((1, 1_500, "ValueError: no"),))
+DEFINITION = ScheduleDefinition("add", b"", 4, None, When(1, "@daily", "UTC"))
 ENTRIES = {
     "tasks": (EntryKind.ACCEPT, encode_calls([(OTHER, "add", 4, b"", None)])),
     "attempts": (EntryKind.ATTEMPT, join_ids([ID])),
@@ -33,6 +36,7 @@ ENTRIES = {
     "expired": (EntryKind.EXPIRE, join_ids([KEPT])),
     "totals": (EntryKind.OUTCOME, encode_outcomes([(OTHER, 1, TaskEnd.SUCCEEDED, b"", 1)])),
     "queues": (EntryKind.QUEUES, encode_queues([("video", True, 3)])),
+    "schedules": (EntryKind.SCHEDULE, encode_schedule_changes([(1, "nightly", DEFINITION, 2_000, 1_000)])),
 }
 """For each section an entry that changes it, in an order in which they can be applied."""
 

@@ -46,6 +46,7 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
 from paceline_protocol.messages.records import Options
+from paceline_protocol.messages.schedules import ScheduleReply, SchedulesReply
 from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:
@@ -421,6 +422,23 @@ class Driver:
     def run_now(self, ids: tuple[bytes, ...], timeout_s: float) -> RunNowReply | None:
         """What became of each. None: no answer in time."""
         return self._answer(RunNowReply, lambda now: self.session.run_now(ids, now), timeout_s)
+
+    def schedules(self, name: str, after: str, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        reply = self._answer(SchedulesReply, lambda now: self.session.schedules(name, after, now), timeout_s)
+        return None if reply is None else reply.body
+
+    def put_schedule(self, name: str, definition: bytes, timeout_s: float) -> ScheduleReply | None:
+        """What came of it. None: no answer in time."""
+        return self._answer(ScheduleReply, lambda now: self.session.put_schedule(name, definition, now), timeout_s)
+
+    def change_schedule(self, name: str, op: int, timeout_s: float) -> ScheduleReply | None:
+        """What came of it. None: no answer in time."""
+        return self._answer(ScheduleReply, lambda now: self.session.change_schedule(name, op, now), timeout_s)
+
+    def trigger_schedule(self, name: str, task_id: bytes, timeout_s: float) -> ScheduleReply | None:
+        """What came of it. None: no answer in time."""
+        return self._answer(ScheduleReply, lambda now: self.session.trigger_schedule(name, task_id, now), timeout_s)
 
     def cancel_tasks(self, ids: tuple[bytes, ...], timeout_s: float) -> dict[bytes, int] | None:
         """What became of each (CancelState), whoever submitted them. None: no answer in time."""

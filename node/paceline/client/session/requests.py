@@ -50,7 +50,22 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result, TaskEnd
-from paceline_protocol.options import DEAD_LEVEL, LISTS_LEVEL, LOST_CLIENTS_LEVEL, PROGRESS_LEVEL, QUEUES_LEVEL
+from paceline_protocol.messages.schedules import (
+    ChangeSchedule,
+    PutSchedule,
+    ScheduleReply,
+    SchedulesReply,
+    SchedulesRequest,
+    TriggerSchedule,
+)
+from paceline_protocol.options import (
+    DEAD_LEVEL,
+    LISTS_LEVEL,
+    LOST_CLIENTS_LEVEL,
+    PROGRESS_LEVEL,
+    QUEUES_LEVEL,
+    SCHEDULES_LEVEL,
+)
 
 Request: TypeAlias = (
     Cancel
@@ -70,6 +85,10 @@ Request: TypeAlias = (
     | SetQueue
     | QueuesRequest
     | FindInQueue
+    | SchedulesRequest
+    | PutSchedule
+    | ChangeSchedule
+    | TriggerSchedule
 )
 Reply: TypeAlias = (
     CancelReply
@@ -87,6 +106,8 @@ Reply: TypeAlias = (
     | OutputReply
     | SetQueueReply
     | QueuesReply
+    | SchedulesReply
+    | ScheduleReply
 )
 
 
@@ -120,6 +141,10 @@ RULES: Final[dict[type[Request], Rule]] = {
     SetQueue: Rule(SetQueueReply, of_any_node=False, behind_calls=False, since_level=QUEUES_LEVEL),
     QueuesRequest: Rule(QueuesReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
     FindInQueue: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
+    SchedulesRequest: Rule(SchedulesReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
+    PutSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
+    ChangeSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
+    TriggerSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
 }
 
 

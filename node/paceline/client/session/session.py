@@ -65,6 +65,7 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, QueuesRequest, SetQueue
 from paceline_protocol.messages.records import CALL_ID, CALL_OPTIONS, Call
+from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, SchedulesRequest, TriggerSchedule
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
@@ -310,6 +311,22 @@ class Session:
     def run_now(self, ids: tuple[bytes, ...], now: float) -> int:
         """Ask the leader to let these wait no longer. Returns the key of the RunNowReply."""
         return self._ask(RunNow(self.requests.next_number(), ids), now)
+
+    def schedules(self, name: str, after: str, now: float) -> int:
+        """Ask the leader which schedules there are. Returns the key of the SchedulesReply."""
+        return self._ask(SchedulesRequest(self.requests.next_number(), name, after), now)
+
+    def put_schedule(self, name: str, definition: bytes, now: float) -> int:
+        """Ask the leader to have this schedule. Returns the key of the ScheduleReply."""
+        return self._ask(PutSchedule(self.requests.next_number(), name, definition), now)
+
+    def change_schedule(self, name: str, op: int, now: float) -> int:
+        """Ask the leader to remove, pause or resume a schedule. Returns the key of the ScheduleReply."""
+        return self._ask(ChangeSchedule(self.requests.next_number(), name, op), now)
+
+    def trigger_schedule(self, name: str, task_id: bytes, now: float) -> int:
+        """Ask the leader to have the task of a schedule run now. Returns the key of the ScheduleReply."""
+        return self._ask(TriggerSchedule(self.requests.next_number(), name, task_id), now)
 
     def _ask(self, request: Request, now: float, *, wanted: bool = True) -> int:
         self._begin_waiting(now)

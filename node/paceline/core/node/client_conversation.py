@@ -37,6 +37,7 @@ from paceline_protocol.messages.client import (
     Welcome,
 )
 from paceline_protocol.messages.queues import SetQueue
+from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, TriggerSchedule
 
 Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
 """(a question, the client's connection, its request, now) -> the reply, None if it follows later."""
@@ -77,6 +78,9 @@ class ClientConversation:
             Requeue: self._requeue,
             Discard: self._discard,
             SetQueue: self._set_queue,
+            PutSchedule: self._schedule,
+            ChangeSchedule: self._schedule,
+            TriggerSchedule: self._schedule,
         }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
@@ -158,6 +162,16 @@ class ClientConversation:
         session.heard_at = now
         leader.queues.set(session.key, request)
 
+    def _schedule(
+        self,
+        leader: Leader,
+        session: ClientSession,
+        request: PutSchedule | ChangeSchedule | TriggerSchedule,
+        now: float,
+    ) -> None:
+        session.heard_at = now
+        leader.schedules.ask(session.key, request, now)
+
     def gone(self, key: bytes) -> int:
         """The connection can't be reached any more."""
         self.known.gone(key)
@@ -194,6 +208,9 @@ class ClientConversation:
             if leader.queues.replies:
                 replies += leader.queues.replies
                 leader.queues.replies = []
+            if leader.schedules.replies:
+                replies += leader.schedules.replies
+                leader.schedules.replies = []
             if leader.remarks.replies:
                 replies += leader.remarks.replies
                 leader.remarks.replies = []

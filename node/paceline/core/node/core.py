@@ -301,6 +301,10 @@ class NodeCore:
         only effect is that other moments may be due."""
         self._clock.offset_s = offset_s
 
+    def wall_clock_ms(self, now: float) -> int:
+        """What the wall clock shows, in milliseconds since 1970."""
+        return self._clock.ms(now)
+
     def next_deadline(self) -> float:
         """When tick or take_effects has something to do, if the wall clock is not set before. It may come early and
         find nothing due; it never comes late."""

@@ -164,7 +164,8 @@ class LeaderRole:
         if takeover is None or (takeover.term, takeover.applied_index) != (consensus.term, consensus.applied_index):
             retrying = Retrying(self._random, dict(table.failures))
             retention = Retention(self._clock, self._deadlines.retained, self._deadlines.dead)
-            due = DueTasks(self._clock, self._deadlines.moments, self._deadlines.waits, retrying, retention)
+            fires = self._deadlines.fires
+            due = DueTasks(self._clock, self._deadlines.moments, self._deadlines.waits, retrying, retention, fires)
             takeover = Takeover(table, consensus.term, consensus.applied_index, due, consensus.node_id, tally)
         self.takeover = takeover
         if takeover.step(now):

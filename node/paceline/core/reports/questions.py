@@ -9,6 +9,7 @@ from paceline.core.reports.dead import dead_task, dead_tasks
 from paceline.core.reports.found import found
 from paceline.core.reports.listed import listed
 from paceline.core.reports.queues import queues
+from paceline.core.reports.scheduled import scheduled
 from paceline.core.reports.status import status
 from paceline.core.reports.waiting import waiting
 from paceline.core.reports.whereabouts import whereabouts
@@ -32,6 +33,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest
+from paceline_protocol.messages.schedules import SchedulesReply, SchedulesRequest
 from paceline_protocol.payload import pack_value
 
 if TYPE_CHECKING:
@@ -107,6 +109,13 @@ def tell_queues(node: NodeCore, key: bytes, request: QueuesRequest, now: float) 
     return QueuesReply(request.request, pack_value(queues(leader, now)))
 
 
+def tell_schedules(node: NodeCore, key: bytes, request: SchedulesRequest, now: float) -> SchedulesReply:
+    """Reply with some of the schedules."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return SchedulesReply(request.request, pack_value(scheduled(leader, node.table, request, node.wall_clock_ms(now))))
+
+
 QUESTIONS: Final = (
     Question(StatusRequest, AskedOf.ANY_NODE, tell_status),
     Question(Admin, AskedOf.LEADER, change_cluster),
@@ -117,6 +126,7 @@ QUESTIONS: Final = (
     Question(FindRequest, AskedOf.LEADER, tell_found),
     Question(TasksRequest, AskedOf.LEADER, tell_listed),
     Question(RunNow, AskedOf.LEADER, have_run),
+    Question(SchedulesRequest, AskedOf.LEADER, tell_schedules),
     Question(ProgressRequest, AskedOf.LEADER, ask_nodes),
     Question(OutputRequest, AskedOf.LEADER, ask_nodes),
     Question(QueuesRequest, AskedOf.LEADER, tell_queues),

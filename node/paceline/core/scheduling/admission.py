@@ -192,6 +192,25 @@ class Admission:
         announced = ", ".join(self._defaults.of(name))
         return Refusal.BAD_REQUEST, f"{wrong}. The nodes announce {announced} for {name!r}, and the call asks for more"
 
+    def scheduled(self, call: Call, now: float) -> tuple[Call, str]:
+        """The call of a schedule, with what its nodes announce if it is by name; and why it is not admitted, "" if it
+        may be."""
+        asked, said = call, call[CALL_OPTIONS]
+        by_name = said is not None and is_by_name(said)
+        if by_name:
+            asked = self._defaults.complete(call)
+        refused = self.refusal(asked, now)
+        if refused is None and by_name:
+            refused = self._refusal_by_name(asked, now)
+        return asked, "" if refused is None else refused[1]
+
+    def too_large(self, args: bytes) -> str:
+        """Why no call may have these arguments; "" if one may."""
+        limit = self._settings.payload_limit_bytes
+        if len(args) <= limit:
+            return ""
+        return f"the arguments take {len(args)} bytes, the cluster allows {limit}"
+
     def wait(self, session: ClientSession, wait: Wait, now: float) -> list[tuple[bytes, int]]:
         """Attach a client to tasks that were accepted earlier; to none, if the session ends with what is acknowledged.
         Returns those that have failed and wait to be tried again, each with the milliseconds that it still waits."""

@@ -40,13 +40,14 @@ class DueTasks:
     """
 
     __slots__ = (
-        "_clock",
         "_hurried",
         "_is_settled",
         "_is_transferring",
         "_moments",
         "_monotonic",
         "_waits",
+        "clock",
+        "fires",
         "retention",
         "retrying",
     )
@@ -58,11 +59,15 @@ class DueTasks:
         waits: Moments | None = None,
         retrying: Retrying | None = None,
         retention: Retention | None = None,
+        fires: Moments | None = None,
     ) -> None:
-        """``waits``: the moments of the monotonic clock at which tasks are tried again; the node's, as ``moments``."""
+        """``waits``: the moments of the monotonic clock at which tasks are tried again; the node's, as ``moments``.
+        ``fires``: those of schedules (``schedule_keeper.py``), likewise."""
+        self.fires = fires if fires is not None else Moments()
+        self.fires.clear()
         self.retention = retention if retention is not None else Retention(clock)
         self.retrying = retrying if retrying is not None else Retrying()
-        self._clock = clock
+        self.clock = clock
         self._hurried: set[bytes] = set()  # live tasks that do not wait for the moment of their call any more
         self._monotonic = WallClock()
         self._waits = waits if waits is not None else Moments()
@@ -82,6 +87,7 @@ class DueTasks:
         """Whether the leadership is being transferred."""
         self._is_transferring = on
         self.retention.hold(on)
+        self.fires.hold(on)
         self._hold()
 
     def _hold(self) -> None:
@@ -91,12 +97,12 @@ class DueTasks:
 
     def is_any_reached(self, now: float) -> bool:
         """Whether something is to become of a task, but for being tried again."""
-        return self._clock.has_reached(self._moments.earliest_ms, now)
+        return self.clock.has_reached(self._moments.earliest_ms, now)
 
     def fails(self, task: Task, failed: FailedAttempt, now: float) -> Retry | None:
         """The attempt of a task has failed: when it is tried again, None if it is not."""
         summary, delay_ms, _end, _error = failed
-        now_ms = max(0, self._clock.ms_from(now))
+        now_ms = max(0, self.clock.ms_from(now))
         wait_ms = self.retrying.wait_ms(task, delay_ms, now_ms)
         if wait_ms is None:
             return None
@@ -113,17 +119,17 @@ class DueTasks:
         passed the wall clock tells, which may be behind that leader's: it waits no longer than it would from now on."""
         failures = self.retrying.by_id.get(task.id)
         if failures is not None:
-            left_ms = min(failures.not_before_ms - self._clock.ms(now), failures.wait_ms)
+            left_ms = min(failures.not_before_ms - self.clock.ms(now), failures.wait_ms)
             self.retrying.waits_until[task.id] = now + max(0, left_ms) / 1_000
 
     def at_admission(self, options: Options, now: float) -> Options:
         """The options that are logged: moments that are relative to the call's admission are absolute there. The same
         map if there are none."""
-        return with_moments(options, self._clock.ms_from(now))
+        return with_moments(options, self.clock.ms_from(now))
 
     def at_requeue(self, options: Options, task_id: bytes, now: float) -> Options:
         """The same for the new task that takes the place of this dead one."""
-        return requeued_options(options, task_id, self._clock.ms_from(now))
+        return requeued_options(options, task_id, self.clock.ms_from(now))
 
     def is_early(self, task: Task, now: float) -> bool:
         """Whether it may not start yet."""
@@ -133,7 +139,7 @@ class DueTasks:
         options = task.options
         if options is None or not options.not_before_ms or task.id in self._hurried:
             return False
-        return not self._clock.has_reached(options.not_before_ms, now)
+        return not self.clock.has_reached(options.not_before_ms, now)
 
     def retry_wait_ms(self, task: Task, now: float) -> int:
         """How long a task that has failed still waits until it is tried again; 0 if it does not, or if the log does not
@@ -148,11 +154,11 @@ class DueTasks:
         options = task.options
         if options is None or not options.deadline_ms:
             return task.assignment
-        return task.id, task.attempt, task.name, task.args, with_time_left(options.wire, self._clock.ms(now))
+        return task.id, task.attempt, task.name, task.args, with_time_left(options.wire, self.clock.ms(now))
 
     def is_late(self, options: CallOptions, now: float) -> bool:
         """Whether it may not start any more."""
-        return options.expires_ms > 0 and self._clock.has_reached(options.expires_ms, now)
+        return options.expires_ms > 0 and self.clock.has_reached(options.expires_ms, now)
 
     def watch(self, task: Task, now: float) -> None:
         """Set the next moment at which something becomes of a task, which may be past."""
@@ -189,7 +195,7 @@ class DueTasks:
 
     def take_reached(self, now: float) -> list[bytes]:
         """Some of the tasks whose moments are reached, the earliest first."""
-        reached = self._moments.take_reached(self._clock, now)
+        reached = self._moments.take_reached(self.clock, now)
         waited = self._waits.take_reached(self._monotonic, now)
         return reached + waited if not reached or not waited else list(dict.fromkeys(reached + waited))
 

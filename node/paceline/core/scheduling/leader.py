@@ -14,6 +14,7 @@ Its parts are its conversations, and each handles the messages of its own:
 - ``cancelling``: the cancel requests of tasks that have not ended.
 - ``remarks``: what clients want to know of what running tasks say of themselves.
 - ``queues``: what clients have said of queues.
+- ``schedules``: what is done at moments of the wall clock, and what clients have said of that.
 - ``dead``: what clients have requeued and discarded of the dead tasks, and which are kept no longer.
 
 This module has what concerns several of them, and its order. The way of a task: in one turn of the reactor
@@ -48,6 +49,7 @@ from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.scheduling.remark_requests import RemarkRequests
+from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.scheduling.unheard import Notice, Unheard
 from paceline.core.scheduling.unserved import Unserved
 from paceline.core.settings import Settings
@@ -134,6 +136,7 @@ class Leader:
 
         self.remarks = RemarkRequests(term, self.nodes, self.tasks, self.recording)
         self.queues = QueueRequests(table, tasks, self.recording)
+        self.schedules = ScheduleKeeper(table, propose, self.recording, self.admission, due, notice)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property
@@ -194,6 +197,7 @@ class Leader:
         node has it; what a node has is asked back, and runs if it has started there."""
         self.releases.expire(self._due.retention.take_reached(now))
         self.dead.expire(self._due.retention.take_dead_reached(now))
+        self.schedules.meet(now)
         expired = self.recording.moments_reached(now)
         for task in expired:
             self.cancelling.ask_back(task.id)
@@ -204,6 +208,7 @@ class Leader:
 
     def log(self, now: float) -> None:
         """Propose the draft, and the releases that are due."""
+        self.schedules.log(now)
         self.recording.propose()
         self.releases.propose(now)
         self._review_due(now)
@@ -214,6 +219,8 @@ class Leader:
         self._applied_index = index
         self.releases.applied()
         self._confirm(now)
+        if self.schedules.applied(index, now):
+            self._is_held_back = True
         self.dead.drop_past_limits()
         self.recording.logged(min(index, self._durable_index))
 

@@ -229,6 +229,27 @@ class Recording:
             self._due.watch(task, now)
         self.is_awaited = True
 
+    def fire(self, call: Call, now: float) -> Task:
+        """Make the call of a schedule a task. Nobody waits for it. It is handed out once the log has it, as with
+        :meth:`requeue`: :meth:`fired` says so."""
+        asked = call[CALL_OPTIONS]
+        if asked:
+            logged = self._due.at_admission(asked, now)
+            call = (call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged)
+        task = Task(call)
+        self._tasks.admit(task, now, delayed=True)
+        return task
+
+    def fired(self, task: Task, now: float) -> None:
+        """The log has the task of a schedule."""
+        self._tasks.tally.accepted += 1
+        if not task.is_delayed:  # it was cancelled meanwhile
+            return
+        if not self._due.is_early(task, now):
+            self._tasks.come_due(task, now)
+        if task.options is not None and task.options.has_moment:
+            self._due.watch(task, now)
+
     def discard(self, ids: Iterable[bytes]) -> None:
         """These dead tasks are kept no longer."""
         self._proposals.discard(ids)

@@ -19,6 +19,7 @@ from paceline.core.state.records import Records
 from paceline.core.state.released import RELEASED_LIMIT_TASKS, Released
 from paceline.core.state.results import Results
 from paceline.core.state.retries import FailedAttempts, Retries
+from paceline.core.state.schedules import ScheduleRow, Schedules
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
@@ -52,6 +53,7 @@ class TaskTable:
         self.expired = self._with(Released(released_limit_tasks, "expired"))
         self.totals = self._with(Totals())
         self._queues = self._with(QueueSection())
+        self._schedules = self._with(Schedules())
 
     def _with(self, section: S) -> S:
         self.sections.append(section)
@@ -105,6 +107,16 @@ class TaskTable:
     def queues(self) -> dict[str, tuple[bool, int]]:
         """Of each queue that is not as usual: whether it is paused, and its weight."""
         return self._queues.by_name
+
+    @property
+    def schedules(self) -> dict[str, ScheduleRow]:
+        """The schedules by name. Not to be changed."""
+        return self._schedules.by_name
+
+    @property
+    def schedule_bytes(self) -> int:
+        """What schedules take."""
+        return self._schedules.size_bytes
 
     @property
     def result_bytes(self) -> int:

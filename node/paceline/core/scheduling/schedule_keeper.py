@@ -1,0 +1,465 @@
+"""The leader fires schedules: it says in the log what has become of each moment, and has the task made.
+
+Which moment is next is in the log; here it is compared with the wall clock. When the clock shows it, one item of a
+FIRING entry says that it is over and has the call of its task (``state/schedules.py``). The task is handed out once the
+log has that, as with what takes the place of a dead task: its id follows from the schedule and the moment. A leader
+that dies before takes both along, and the next one finds the moment as it was: none is left out by that, and none fires
+twice. As long as an item of a schedule, or a change, is on its way into the log, nothing else is done with it.
+
+Moments never run backwards: if a clock is put back, nothing fires until it shows what has not been fired. If it jumps
+ahead, or nobody led, moments were missed: there are several that the clock shows, or one that is late. What becomes of
+these says ``misfire``.
+
+A moment that can't have its task now, as the queue is full or no node runs the name, is not over: it is looked at again
+after RETRY_MS, and why is told to whoever lists schedules. So nothing is made of it in vain, and it may be missed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from paceline.core.scheduling.draft import DRAFT_BYTES, ITEM_BYTES, Propose
+from paceline.core.state.schedules import AppliedFiring, ScheduleRow, fired_id, size_of
+from paceline.core.state.task import Task
+from paceline_protocol.codec import decode_definition, encode_firings, encode_schedule_changes
+from paceline_protocol.limits import MAX_DETAIL_CHARS
+from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.records import Call
+from paceline_protocol.messages.schedules import (
+    ChangeSchedule,
+    Fired,
+    Firing,
+    Misfire,
+    Overlap,
+    PutSchedule,
+    ScheduleAnswer,
+    ScheduleChange,
+    ScheduleDefinition,
+    ScheduleOp,
+    ScheduleReply,
+    TriggerSchedule,
+    WhenKind,
+)
+from paceline_protocol.moments import MOMENT_MAX_MS
+from paceline_protocol.options import SCHEDULES_LEVEL
+from paceline_protocol.when import ScheduleError, count, last_ones, next_after
+
+if TYPE_CHECKING:
+    from paceline.core.scheduling.admission import Admission
+    from paceline.core.scheduling.due_tasks import DueTasks
+    from paceline.core.scheduling.recording import Recording
+    from paceline.core.scheduling.unheard import Notice
+    from paceline.core.state.table import TaskTable
+
+SCHEDULES_LIMIT: Final = 10_000
+SCHEDULES_LIMIT_BYTES: Final = 64 << 20
+"""Of all schedules, with their arguments."""
+GRACE_MS: Final = 30_000
+"""With misfire "skip", a moment that is later than that is missed. An election takes less."""
+RETRY_MS: Final = 250
+ZONE_RETRY_MS: Final = 60_000
+MOMENTS_AT_ONCE: Final = 256
+"""In one turn so many moments are computed, or those of one schedule: some milliseconds."""
+MISSED_COUNTED: Final = 64
+"""Of moments that are missed together, so many are counted."""
+WAITING_LIMIT: Final = 100
+"""Moments of one schedule that are queued. Beyond that they are as those that overlap."""
+OPEN_LIMIT: Final = 100
+"""Tasks of one schedule that minds an overlap. Beyond that none is triggered."""
+OPEN_REQUESTS: Final = 1_024
+"""Requests that wait for the log. Beyond that they are refused: a disk may stand still."""
+_FIXED_MOMENT: Final = (
+    "a moment that does not move with those of the schedule is of no use: give delay, expires or deadline in seconds"
+)
+_TOO_MANY: Final = "too many requests to change schedules wait for the log; ask again in a moment"
+
+Request = PutSchedule | ChangeSchedule | TriggerSchedule
+
+
+class _Flight:
+    """What is on its way into the log: ``index`` is that of its entry."""
+
+    __slots__ = ("index", "names", "requests", "tasks")
+
+    def __init__(self, index: int, names: list[str], tasks: list[Task], requests: list[tuple[bytes, int]]) -> None:
+        self.index: Final = index
+        self.names: Final = names
+        self.tasks: Final = tasks
+        self.requests: Final = requests  # each (connection, number): they are done with it
+
+
+class ScheduleKeeper:
+    """Of one leader. ``replies``: for clients, by connection; emptied by the caller. ``held``: schedules of which a
+    moment is due that can't have its task now, and why."""
+
+    __slots__ = (
+        "_admission",
+        "_due",
+        "_flights",
+        "_in_flight",
+        "_name_of",
+        "_notice",
+        "_propose",
+        "_queued",
+        "_recording",
+        "_requests",
+        "_table",
+        "_told",
+        "held",
+        "replies",
+    )
+
+    def __init__(
+        self,
+        table: TaskTable,
+        propose: Propose,
+        recording: Recording,
+        admission: Admission,
+        due: DueTasks,
+        notice: Notice | None,
+    ) -> None:
+        self.replies: list[tuple[bytes, ScheduleReply]] = []
+        self.held: dict[str, str] = {}
+        self._table = table
+        self._propose = propose
+        self._recording = recording
+        self._admission = admission
+        self._due = due
+        self._notice = notice
+        self._flights: deque[_Flight] = deque()
+        self._in_flight: set[str] = set()
+        self._requests: deque[tuple[bytes, Request]] = deque()
+        self._queued: set[str] = set()  # of which moments wait for the task of an earlier one
+        self._told: set[str] = set()  # zones that this machine does not know, as the log of the node says
+        self._name_of: dict[bytes, str] = {}  # by the key of the schedule among the moments
+        for name in table.schedules:
+            self._watch(name)
+
+    # --- moments ------------------------------------------------------------------------------------------------
+
+    def _watch(self, name: str) -> None:
+        """Set the moment at which something becomes of a schedule next."""
+        row = self._table.schedules.get(name)
+        if row is None or row.paused or not row.next_ms:
+            key = fired_id(name, 0)
+            self._due.fires.drop(key)
+            self._name_of.pop(key, None)
+            self.held.pop(name, None)
+        else:
+            self._wake_at(name, row.next_ms)
+        if row is not None and row.waiting and not row.paused:
+            self._queued.add(name)
+        else:
+            self._queued.discard(name)
+
+    def _wake_at(self, name: str, moment_ms: int) -> None:
+        key = fired_id(name, 0)
+        self._name_of[key] = name
+        self._due.fires.set(key, moment_ms)
+
+    def meet(self, now: float) -> None:
+        """The clock shows moments of schedules: fire them."""
+        left = MOMENTS_AT_ONCE
+        firings: list[AppliedFiring] = []
+        for key in self._due.fires.take_reached(self._due.clock, now):
+            name = self._name_of.get(key, "")
+            if left <= 0 or not self._recording.is_logging:
+                self._watch(name)  # in the next turn
+            elif name not in self._in_flight:  # else it is watched again once the log has that
+                made = self._fire(name, now)
+                left -= max(1, len(made))
+                firings += made
+        self._log_firings(firings)
+        if self._queued and self._recording.is_logging:
+            self._fire_queued(now)
+
+    def _fire(self, name: str, now: float) -> list[AppliedFiring]:
+        """What has become of the moments that the clock shows, of one schedule; nothing, if it is to be looked at
+        again."""
+        row = self._table.schedules.get(name)
+        now_ms = self._due.clock.ms(now)
+        if row is None or row.paused or not row.next_ms or row.next_ms > now_ms:
+            self._watch(name)
+            return []
+        try:
+            moments, missed, next_ms = _due_moments(row, now_ms)
+        except ScheduleError as error:
+            self._hold(name, str(error), now_ms + ZONE_RETRY_MS)
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                if self._notice is not None:
+                    self._notice("error", f"the schedule {name!r} can't fire while this node leads: {error}")
+            return []
+        self.held.pop(name, None)
+        return self._made_of(row, moments, missed, next_ms, now)
+
+    def _made_of(
+        self, row: ScheduleRow, moments: list[int], missed: int, next_ms: int, now: float
+    ) -> list[AppliedFiring]:
+        """An item for each of the moments, as far as their tasks can be made now."""
+        if row.definition.misfire == Misfire.SKIP and moments[-1] + GRACE_MS < self._due.clock.ms(now):
+            return [(row.name, moments[-1], int(Fired.SKIPPED), missed + 1, next_ms, None)]
+        made: list[AppliedFiring] = []
+        is_running, waiting = self._is_running(row), len(row.waiting)
+        for number, moment_ms in enumerate(moments):
+            behind_ms = moments[number + 1] if number + 1 < len(moments) else next_ms
+            what, task = Fired.FIRED, None
+            if row.definition.overlap != Overlap.ALLOW and (is_running or waiting):
+                what = Fired.OVERLAPPED
+                if row.definition.overlap == Overlap.QUEUE and waiting < WAITING_LIMIT:
+                    what = Fired.QUEUED
+                    waiting += 1
+            else:
+                task = self._task_of(row, fired_id(row.name, moment_ms), now)
+                if task is None:
+                    break
+                is_running = True
+            made.append((row.name, moment_ms, int(what), 0 if number else missed, behind_ms, task))
+        return made
+
+    def _is_running(self, row: ScheduleRow) -> bool:
+        """Whether the log does not have yet that the tasks of earlier firings have ended."""
+        tasks = self._table.tasks
+        return any(task_id in tasks for task_id in row.open)
+
+    def _task_of(self, row: ScheduleRow, task_id: bytes, now: float) -> Task | None:
+        """The task of a firing, which is handed out once the log has it. None: not now, and ``held`` has why."""
+        call, refused = self._admission.scheduled(_call_of(row, task_id), now)
+        if refused:
+            self._hold(row.name, refused, self._due.clock.ms(now) + RETRY_MS)
+            return None
+        return self._recording.fire(call, now)
+
+    def _hold(self, name: str, why: str, until_ms: int) -> None:
+        self.held[name] = why[:MAX_DETAIL_CHARS]
+        self._wake_at(name, until_ms)
+
+    def _fire_queued(self, now: float) -> None:
+        """Fire what waits for tasks that have ended by now."""
+        firings: list[AppliedFiring] = []
+        for name in list(self._queued):
+            row = self._table.schedules.get(name)
+            if row is None or name in self._in_flight or self._is_running(row):
+                continue
+            task = self._task_of(row, fired_id(name, row.waiting[0]), now)
+            if task is not None:
+                self.held.pop(name, None)
+                firings.append((name, row.waiting[0], int(Fired.DEQUEUED), 0, row.next_ms, task))
+            if len(firings) == MOMENTS_AT_ONCE:
+                break
+        self._log_firings(firings)
+
+    # --- what clients ask for -----------------------------------------------------------------------------------
+
+    def ask(self, key: bytes, request: Request, now: float) -> None:
+        """Do what a client asks for, and reply once that is committed. ``key``: its connection. Raises ProtocolError
+        for a definition that can't be read."""
+        if isinstance(request, PutSchedule):
+            decode_definition(request.definition)
+        if len(self._requests) + sum([len(flight.requests) for flight in self._flights]) >= OPEN_REQUESTS:
+            self._answer(key, request.request, ScheduleAnswer.REFUSED, _TOO_MANY)
+        else:
+            self._requests.append((key, request))
+            self._take_requests(now)
+
+    def _take_requests(self, now: float) -> None:
+        """Do what can be done of what is asked for; the rest waits for the log."""
+        if not self._recording.is_logging:
+            return
+        for _ in range(len(self._requests)):
+            key, request = self._requests.popleft()
+            if request.name in self._in_flight:
+                self._requests.append((key, request))
+            elif isinstance(request, TriggerSchedule):
+                self._trigger(key, request, now)
+            else:
+                self._change(key, request, now)
+
+    def _change(self, key: bytes, request: PutSchedule | ChangeSchedule, now: float) -> None:
+        row = self._table.schedules.get(request.name)
+        at_ms = min(max(0, self._due.clock.ms_from(now), 0 if row is None else row.handled_ms), MOMENT_MAX_MS)
+        answer, detail = ScheduleAnswer.UNCHANGED, ""
+        change: ScheduleChange | None = None
+        if isinstance(request, PutSchedule):
+            definition = _anchored(decode_definition(request.definition), row, at_ms)
+            if row is None or row.definition != definition:
+                detail = self._why_not(request.name, definition, row)
+                next_ms = 0
+                if not detail:
+                    try:
+                        next_ms = next_after(definition.when, at_ms)
+                        detail = "" if next_ms else "it would never fire: its moment is over, or there is none"
+                    except ScheduleError as error:
+                        detail = f"the leader can't tell its moments: {error}"
+                if detail:
+                    answer = ScheduleAnswer.REFUSED
+                else:
+                    change = (int(ScheduleOp.PUT), request.name, definition, next_ms, at_ms)
+        elif row is None:
+            answer = ScheduleAnswer.UNKNOWN
+        else:
+            answer, detail, change = _changed(request, row, at_ms)
+        if change is None:
+            self._answer(key, request.request, answer, detail)
+        else:
+            self._log_change(key, request.request, change)
+
+    def _why_not(self, name: str, definition: ScheduleDefinition, row: ScheduleRow | None) -> str:
+        """Why there can't be this schedule now; "" if it can."""
+        options = definition.options or {}
+        table, before = self._table, 0 if row is None else size_of(name, row.definition)
+        too_low = self._admission.cluster_level.refusal(SCHEDULES_LEVEL, "a schedule")
+        if not too_low and options:
+            too_low = self._admission.cluster_level.refusal_of(options)
+        if too_low:
+            return too_low
+        if any(options.get(moment, 0) > 0 for moment in ("not_before", "expires", "deadline")):
+            return (
+                "a moment that does not move with those of the schedule can't be of use: give delay, expires or "
+                "deadline in seconds"
+            )
+        if options.get("idempotency_key", 0):
+            return "the task of a moment has an id of its own, and is made once; leave idempotency_key out"
+        if options.get("durability", 0):
+            return "a task of a schedule is in the log; leave durability out"
+        if options.get("on_client_lost", 0):
+            return "a task of a schedule has no client; leave on_client_lost out"
+        if row is None and len(table.schedules) >= SCHEDULES_LIMIT:
+            return f"there are {SCHEDULES_LIMIT} schedules, which is the most; remove some, as those that are over"
+        if table.schedule_bytes - before + size_of(name, definition) > SCHEDULES_LIMIT_BYTES:
+            return f"the schedules would take more than {SCHEDULES_LIMIT_BYTES >> 20} MiB; give smaller arguments"
+        return self._admission.too_large(definition.args)
+
+    def _trigger(self, key: bytes, request: TriggerSchedule, now: float) -> None:
+        row = self._table.schedules.get(request.name)
+        if self._recording.open_task(request.id) is not None or self._recording.knows(request.id):
+            self._answer(key, request.request, ScheduleAnswer.DONE, "")
+        elif row is None:
+            self._answer(key, request.request, ScheduleAnswer.UNKNOWN, "")
+        elif len(row.open) >= OPEN_LIMIT and self._is_running(row):
+            detail = f"{OPEN_LIMIT} of its tasks have not ended; ask again once some have"
+            self._answer(key, request.request, ScheduleAnswer.REFUSED, detail)
+        else:
+            call, refused = self._admission.scheduled(_call_of(row, request.id), now)
+            if refused:
+                self._answer(key, request.request, ScheduleAnswer.REFUSED, refused)
+                return
+            task = self._recording.fire(call, now)
+            now_ms = min(max(0, self._due.clock.ms(now)), MOMENT_MAX_MS)
+            firing: AppliedFiring = (row.name, now_ms, int(Fired.TRIGGERED), 0, row.next_ms, task)
+            self._log_firings([firing], [(key, request.request)])
+
+    def _answer(self, key: bytes, number: int, answer: int, detail: str) -> None:
+        self.replies.append((key, ScheduleReply(number, "", int(answer), detail[:MAX_DETAIL_CHARS])))
+
+    # --- the log ------------------------------------------------------------------------------------------------
+
+    def _log_firings(self, firings: list[AppliedFiring], requests: list[tuple[bytes, int]] | None = None) -> None:
+        """Propose entries of some MiB each."""
+        some: list[AppliedFiring] = []
+        size_bytes = 0
+        for firing in firings:
+            task = firing[5]
+            size_bytes += ITEM_BYTES + (0 if task is None else len(task.args))
+            if some and size_bytes > DRAFT_BYTES:
+                self._log_some(some, [])
+                some, size_bytes = [], ITEM_BYTES + (0 if task is None else len(task.args))
+            some.append(firing)
+        if some:
+            self._log_some(some, requests or [])
+
+    def _log_some(self, firings: list[AppliedFiring], requests: list[tuple[bytes, int]]) -> None:
+        packed: list[Firing] = []
+        for name, moment_ms, what, missed, next_ms, task in firings:
+            packed.append((name, moment_ms, what, missed, next_ms, None if task is None else task.call))
+        index = self._propose(EntryKind.FIRING, encode_firings(packed), firings)
+        tasks = [firing[5] for firing in firings]
+        self._fly(index, [firing[0] for firing in firings], [task for task in tasks if task is not None], requests)
+
+    def _log_change(self, key: bytes, number: int, change: ScheduleChange) -> None:
+        index = self._propose(EntryKind.SCHEDULE, encode_schedule_changes([change]), [change])
+        self._fly(index, [change[1]], [], [(key, number)])
+
+    def _fly(self, index: int, names: list[str], tasks: list[Task], requests: list[tuple[bytes, int]]) -> None:
+        self._in_flight.update(names)
+        self._flights.append(_Flight(index, names, tasks, requests))
+
+    def log(self, now: float) -> None:
+        """The log may grow: do what has waited for that."""
+        if self._requests:
+            self._take_requests(now)
+
+    def applied(self, index: int, now: float) -> bool:
+        """Everything up to this entry is applied. True: tasks may be handed out that could not be before."""
+        if not self._flights and not self._queued:
+            return False
+        has_tasks = False
+        while self._flights and self._flights[0].index <= index:
+            flight = self._flights.popleft()
+            self._in_flight.difference_update(flight.names)
+            for flying in self._flights:
+                self._in_flight.update(flying.names)
+            for task in flight.tasks:
+                self._recording.fired(task, now)
+                has_tasks = True
+            for name in flight.names:
+                self._watch(name)
+            for key, number in flight.requests:
+                self._answer(key, number, ScheduleAnswer.DONE, "")
+        if self._recording.is_logging:
+            self._fire_queued(now)
+            self._take_requests(now)
+        return has_tasks
+
+
+def _due_moments(row: ScheduleRow, now_ms: int) -> tuple[list[int], int, int]:
+    """(the moments that the clock shows and that may have a task, how many before them are missed, the moment behind
+    them, 0 for none). Raises ScheduleError."""
+    when, first_ms = row.definition.when, row.next_ms
+    next_ms = next_after(when, first_ms)
+    if not next_ms or next_ms > now_ms:
+        return [first_ms], 0, next_ms
+    limit = max(1, row.definition.misfire_limit) if row.definition.misfire == Misfire.ALL else 1
+    moments = last_ones(when, first_ms, now_ms, limit)
+    if len(moments) < limit:
+        moments = [first_ms, *moments]
+    missed = 0
+    if moments[0] > first_ms:
+        missed = 1 + count(when, first_ms, moments[0] - 1, MISSED_COUNTED)
+    return moments, missed, next_after(when, now_ms)
+
+
+def _call_of(row: ScheduleRow, task_id: bytes) -> Call:
+    definition = row.definition
+    return task_id, definition.task, definition.priority, definition.args, definition.options
+
+
+def _anchored(definition: ScheduleDefinition, row: ScheduleRow | None, at_ms: int) -> ScheduleDefinition:
+    """An interval without a beginning of its own counts from now, and goes on as it did if it is the same."""
+    when = definition.when
+    if when.kind != WhenKind.EVERY or when.from_ms:
+        return definition
+    before = None if row is None else row.definition.when
+    is_same = before is not None and before.kind == when.kind and before.every_ms == when.every_ms
+    from_ms = before.from_ms if before is not None and is_same else at_ms
+    return definition._replace(when=when._replace(from_ms=from_ms))
+
+
+def _changed(
+    request: ChangeSchedule, row: ScheduleRow, at_ms: int
+) -> tuple[ScheduleAnswer, str, ScheduleChange | None]:
+    """What a request makes of a schedule that there is."""
+    if request.op == ScheduleOp.REMOVE:
+        return ScheduleAnswer.DONE, "", (int(ScheduleOp.REMOVE), row.name, None, 0, 0)
+    if request.op not in (ScheduleOp.PAUSE, ScheduleOp.RESUME):
+        return ScheduleAnswer.REFUSED, "a schedule is put with its definition", None
+    if row.paused == (request.op == ScheduleOp.PAUSE):
+        return ScheduleAnswer.UNCHANGED, "", None
+    if request.op == ScheduleOp.PAUSE:
+        return ScheduleAnswer.DONE, "", (int(ScheduleOp.PAUSE), row.name, None, 0, 0)
+    try:
+        next_ms = next_after(row.definition.when, at_ms)
+    except ScheduleError as error:
+        return ScheduleAnswer.REFUSED, f"the leader can't tell its moments: {error}", None
+    return ScheduleAnswer.DONE, "", (int(ScheduleOp.RESUME), row.name, None, next_ms, at_ms)
