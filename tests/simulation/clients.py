@@ -20,6 +20,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.queues import Pausing, SetQueueReply
 from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
+from paceline_protocol.messages.schedules import ScheduleReply
 from paceline_protocol.options import by_name, completed, is_by_name
 from paceline_protocol.payload import unpack_value
 from paceline_protocol.requeued import requeued_id, requeued_options
@@ -35,6 +36,7 @@ from simulation.oracle.events import (
     QueueAnswered,
     QueueAsked,
     ReadRefused,
+    ScheduleAnswered,
     Submitted,
     ToldAccepted,
     ToldEnd,
@@ -103,6 +105,7 @@ class SimulatedClient:
         self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
         self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
         self._queue_changes: dict[int, str] = {}  # request -> queue
+        self._schedule_changes: dict[int, tuple[str, int, float, bytes]] = {}  # request -> schedule, op, when, task
         self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
         self._connections: dict[str, MemoryEndpoint] = {}
         self._sessions = 0
@@ -257,6 +260,15 @@ class SimulatedClient:
         world.queues_asked.add(queue)
         self._queue_changes[self.session.set_queue(queue, pausing, weight, world.now)] = queue
 
+    def ask_schedule(self, request: int, name: str, op: int, task_id: bytes = b"") -> None:
+        """It has asked for this to be done to a schedule."""
+        self._schedule_changes[request] = (name, int(op), self.world.now, task_id)
+
+    @property
+    def asks_schedules(self) -> bool:
+        """Whether an answer to that is still to come."""
+        return bool(self._schedule_changes)
+
     def administer(self, op: AdminOp, argument: str) -> None:
         """Ask for a change of the cluster; nobody waits for the answer."""
         self.session.admin(op, argument, self.world.now)
@@ -340,11 +352,17 @@ class SimulatedClient:
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states
                 hear(DeadAnswered(now, task_id, state, asked_at_s, is_requeue))
+            elif isinstance(reply, ScheduleReply):
+                name, op, asked_at_s, task_id = self._schedule_changes.pop(request)
+                hear(ScheduleAnswered(now, name, op, reply.answer, asked_at_s, task_id))
             elif isinstance(reply, SetQueueReply):
                 queue = self._queue_changes.pop(request)
                 self.world.queues_asked.discard(queue)
                 if not reply.refused:
                     hear(QueueAnswered(now, queue, reply.paused))
+            session.requests.forget(request)
+        for request in [each for each in self._schedule_changes if each in session.requests.failures]:
+            del self._schedule_changes[request]
             session.requests.forget(request)
         for request in [each for each in self._queue_changes if each in session.requests.failures]:
             self.world.queues_asked.discard(self._queue_changes.pop(request))

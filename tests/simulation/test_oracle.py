@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from paceline.core.state.schedules import fired_id
 from paceline_protocol.cancelled import LOST as LOST_STOPPING
 from paceline_protocol.cancelled import STOPPED as STOPPED_ERROR
 from paceline_protocol.cancelled import pack_cancelled
@@ -13,6 +14,15 @@ from paceline_protocol.codec import encode_calls, encode_failed_attempt, encode_
 from paceline_protocol.messages.client import CancelState, DeadState
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, EndRecord, TaskEnd
+from paceline_protocol.messages.schedules import (
+    Fired,
+    Misfire,
+    Overlap,
+    ScheduleAnswer,
+    ScheduleDefinition,
+    ScheduleOp,
+    When,
+)
 from paceline_protocol.requeued import requeued_id
 from simulation.oracle import events as e
 from simulation.oracle.accepted_tasks import AcceptedTasks
@@ -43,6 +53,7 @@ from simulation.oracle.right_ends import RightEnds
 from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
+from simulation.oracle.schedules import ScheduledMoments
 from simulation.oracle.steady_leader import SteadyLeader
 from simulation.oracle.stopping import Stopping
 from simulation.oracle.time_limits import TimeLimits
@@ -52,6 +63,40 @@ from simulation.oracle.told_progress import ToldAttempts
 from simulation.wall_clocks import right_ms
 
 ID = b"the task's id..."
+EVERY_S = ScheduleDefinition("reverse", b"hello", 4, None, When(2, every_ms=1_000))
+
+
+def put(**changes: int) -> e.ScheduleChanged:
+    """A schedule of each second from 10 s on."""
+    return e.ScheduleChanged(1.0, "beat", ScheduleOp.PUT, EVERY_S._replace(**changes), 10_000, 9_500)
+
+
+def moment(
+    at_ms: int,
+    what: Fired = Fired.FIRED,
+    *,
+    missed: int = 0,
+    next_ms: int = 0,
+    leader_ms: int = 60_000,
+    task_id: bytes = b"",
+    args: bytes = b"hello",
+) -> e.MomentFired:
+    makes_task = what in (Fired.FIRED, Fired.TRIGGERED, Fired.DEQUEUED)
+    call = (task_id or fired_id("beat", at_ms), "reverse", 4, args, None) if makes_task else None
+    return e.MomentFired(2.0, "beat", at_ms, what, missed, next_ms or at_ms + 1_000, call, leader_ms)
+
+
+def changed(op: ScheduleOp, next_ms: int = 0, from_ms: int = 0, at_s: float = 1.5) -> e.ScheduleChanged:
+    return e.ScheduleChanged(at_s, "beat", op, None, next_ms, from_ms)
+
+
+def schedule_answered(op: int, task_id: bytes = b"", asked_at_s: float = 1.2) -> e.ScheduleAnswered:
+    return e.ScheduleAnswered(3.0, "beat", op, ScheduleAnswer.DONE, asked_at_s, task_id)
+
+
+ONE_AT_A_TIME = put(overlap=Overlap.SKIP)
+IN_TURN = put(overlap=Overlap.QUEUE)
+RUNS = e.Submitted(1.9, fired_id("beat", 10_000), {}, (1, b"olleh"))
 DONE = (int(TaskEnd.SUCCEEDED), b"olleh")
 FAILED = (int(TaskEnd.FAILED), b"oops")
 LOST = (int(TaskEnd.LOST), b"gone")
@@ -349,6 +394,18 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
         Timing,
         [CALM, submitted(expiring(4_000 - BEHIND_MS)), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT + 4_000)],
     ),
+    (ScheduledMoments, [put(), moment(10_000), moment(11_000), e.SchedulesSeen(9.0, 12_400)]),
+    (ScheduledMoments, [put(), moment(12_000, missed=2), moment(13_000)]),
+    (ScheduledMoments, [put(misfire=Misfire.SKIP), moment(12_000, Fired.SKIPPED, missed=3), moment(13_000)]),
+    (ScheduledMoments, [put(misfire=Misfire.ALL, misfire_limit=2), moment(12_000, missed=2, leader_ms=13_000)]),
+    (ScheduledMoments, [put(), changed(ScheduleOp.PAUSE), changed(ScheduleOp.RESUME, 13_000, 12_500), moment(13_000)]),
+    (ScheduledMoments, [ONE_AT_A_TIME, RUNS, moment(10_000), moment(11_000, Fired.OVERLAPPED)]),
+    (ScheduledMoments, [IN_TURN, RUNS, moment(10_000), moment(11_000, Fired.QUEUED)]),
+    (
+        ScheduledMoments,
+        [put(), e.TriggerAsked(1.1, b"1" * 16), moment(9_700, Fired.TRIGGERED, task_id=b"1" * 16)],
+    ),
+    (ScheduledMoments, [put(), changed(ScheduleOp.REMOVE), schedule_answered(ScheduleOp.REMOVE)]),
 ]
 
 BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
@@ -523,6 +580,34 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (LostClients, [CALM, submitted(WITH_CLIENT), DIES, cancelled(8.0)], "cancelled 6.000 s after its client was gone"),
     (Cancelling, [submitted(), ACCEPTED, DIES, cancelled(6.5)], "cancelled, and nobody asked for it"),
     (Timing, [CALM, submitted(SOON), given_to_worker(3.0)], "given to a worker 3000 ms after it was to expire"),
+    (ScheduledMoments, [moment(10_000)], "there is no such schedule"),
+    (ScheduledMoments, [put(), moment(10_000), moment(10_000)], "fires twice"),
+    (ScheduledMoments, [put(), moment(11_000)], "1 moments of beat are left out, and 0 are said"),
+    (ScheduledMoments, [put(), moment(10_000, next_ms=12_000)], "one is left out, or is none"),
+    (ScheduledMoments, [put(), moment(10_500)], "10500 is no moment of beat"),
+    (ScheduledMoments, [put(), moment(10_000, leader_ms=9_999)], "its leader's clock has shown 9999 at most"),
+    (ScheduledMoments, [put(misfire=Misfire.ALL), moment(12_000, missed=2)], "were to be made up for"),
+    (ScheduledMoments, [put(), moment(12_000, Fired.SKIPPED, missed=3)], "and was to be made up for"),
+    (ScheduledMoments, [put(), changed(ScheduleOp.PAUSE), moment(10_000)], "fires, and is paused"),
+    (ScheduledMoments, [put(), moment(10_000, args=b"other")], "another task made than it says"),
+    (ScheduledMoments, [put(), moment(10_000, task_id=b"1" * 16)], "has another id"),
+    (ScheduledMoments, [put(), moment(10_000, Fired.TRIGGERED, task_id=b"1" * 16)], "nobody has asked for that"),
+    (ScheduledMoments, [put(), moment(10_000, Fired.OVERLAPPED)], "nothing stood in its way"),
+    (ScheduledMoments, [ONE_AT_A_TIME, RUNS, moment(10_000), moment(11_000)], "beside an earlier task of its own"),
+    (ScheduledMoments, [IN_TURN, moment(10_000, Fired.DEQUEUED)], "did not wait"),
+    (
+        ScheduledMoments,
+        [IN_TURN, RUNS, moment(10_000), moment(11_000, Fired.QUEUED), moment(11_000, Fired.DEQUEUED)],
+        "which was to end before",
+    ),
+    (ScheduledMoments, [put(), schedule_answered(ScheduleOp.PAUSE)], "told to be changed before the log has it"),
+    (ScheduledMoments, [put(), schedule_answered(0, b"1" * 16)], "told to be triggered before the log has it"),
+    (ScheduledMoments, [put(), e.SchedulesSeen(9.0, 10_501)], "is over, and nothing has become of it"),
+    (
+        ScheduledMoments,
+        [put(), changed(ScheduleOp.PAUSE), changed(ScheduleOp.RESUME, 10_000, 12_500)],
+        "one is left out, or is none",
+    ),
 ]
 
 

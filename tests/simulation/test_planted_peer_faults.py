@@ -36,7 +36,7 @@ from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
-from paceline.core.scheduling import dead_task_requests, due_tasks, nodes, recording, remark_requests
+from paceline.core.scheduling import dead_task_requests, due_tasks, nodes, recording, remark_requests, schedule_keeper
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.credits import NodeLedger
@@ -56,12 +56,14 @@ from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.retention import Retention
 from paceline.core.scheduling.retrying import Retrying
+from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.state import retries, snapshots
 from paceline.core.state.dead_tasks import DeadTasks
 from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.results import Results
 from paceline.core.state.retries import Retries
+from paceline.core.state.schedules import Schedules
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work import limits, slots
@@ -92,6 +94,7 @@ from simulation import (
     record_faults,
     remark_faults,
     retry_faults,
+    schedule_faults,
     stop_faults,
     test_planted_faults,
 )
@@ -130,6 +133,7 @@ RIGHT_CLOCKS = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "
 """So that no key is free before its time."""
 STARTS = "core.membership.test_starts:test"
 QUEUES = "core.scheduling.test_queues:test"
+WITH_SCHEDULES = {"schedules": 0.1}
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
@@ -1259,6 +1263,77 @@ FAULTS = [
         queue_faults.save_up,
         found_by=f"{QUEUES}_a_queue_of_whose_tasks_no_node_has_a_slot_free_holds_up_no_other_and_saves_nothing_up",
     ),
+    Fault(
+        "forgets which moment of a schedule has fired",
+        Schedules,
+        "_fire",
+        schedule_faults.forget_that_it_has_fired,
+        faults=WITH_SCHEDULES,
+        finding="fires twice",
+    ),
+    Fault(
+        "leaves every other moment of a schedule out",
+        schedule_keeper,
+        "next_after",
+        schedule_faults.leave_one_out,
+        faults=WITH_SCHEDULES,
+        finding="is left out",
+    ),
+    Fault(
+        "makes up for the last of all missed moments alone",
+        schedule_keeper,
+        "_due_moments",
+        schedule_faults.make_up_for_the_last_alone,
+        faults=WITH_SCHEDULES,
+        finding="were to be made up for",
+    ),
+    Fault(
+        "fires a schedule beside its earlier task",
+        ScheduleKeeper,
+        "_is_running",
+        schedule_faults.fire_beside_what_runs,
+        faults=WITH_SCHEDULES,
+        finding="beside an earlier task",
+    ),
+    Fault(
+        "names the task of a moment by its schedule",
+        schedule_keeper,
+        "fired_id",
+        schedule_faults.name_it_by_its_schedule,
+        faults=WITH_SCHEDULES,
+        finding="has another id",
+    ),
+    Fault(
+        "says that a schedule is changed before the log has it",
+        ScheduleKeeper,
+        "_log_change",
+        schedule_faults.answer_before_the_log_has_it,
+        faults=WITH_SCHEDULES,
+        finding="before the log has it",
+    ),
+    Fault(
+        "fires a schedule that is paused",
+        Schedules,
+        "_change",
+        schedule_faults.fire_what_is_paused,
+        faults=WITH_SCHEDULES,
+        finding="and is paused",
+    ),
+    Fault(
+        "a new leader does not know which schedules there are",
+        ScheduleKeeper,
+        "__init__",
+        schedule_faults.watch_none_of_those_before,
+        faults=WITH_SCHEDULES,
+        finding="nothing has become of it",
+    ),
+    Fault(
+        "snapshots have nothing of schedules",
+        Schedules,
+        "captured",
+        schedule_faults.write_no_snapshot,
+        found_by="core.scheduling.test_schedules:test_a_next_leader_fires_what_the_log_does_not_have_and_nothing_twice",
+    ),
 ]
 
 
@@ -1318,7 +1393,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 220
+PLANTED = 231
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -17,6 +17,7 @@ from modes import COMPILED, in_seeds, source_only
 from paceline.core.membership.main_connection import SILENT_S
 from paceline.core.scheduling import finding
 from paceline_protocol.messages.client import AdminOp
+from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.queues import Pausing
 from paceline_protocol.messages.records import CANCEL, TaskEnd
 from simulation.action_world import ActionWorld
@@ -111,6 +112,18 @@ def test_all_tasks_of_a_name_are_cancelled_that_were_there_and_none_that_came_la
         world.heal_and_finish()
     assert events["sweep that ends with its leader"]
     assert events["task that came later"]
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_each_moment_of_each_schedule_fires_once_or_comes_to_what_its_policies_say(seed: int) -> None:
+    """Whoever leads, whatever clocks show, and while somebody changes schedules all the time."""
+    world = World(seed, nodes=(1, 3, 3, 4, 5)[seed % 5], faults=Faults(schedules=0.08, reboot_rate=0.1))
+    world.run(SECONDS)
+    world.heal_and_finish()
+    kinds = Counter(kind for _, kind, _ in world.log.values())
+    assert kinds[EntryKind.SCHEDULE] > 5
+    assert kinds[EntryKind.FIRING] > 5
 
 
 @in_seeds

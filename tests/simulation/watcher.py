@@ -18,7 +18,7 @@ from paceline.core.node import NodeCore
 from paceline.core.raft.log import Entry
 from paceline.core.scheduling.live_tasks import Misplaced
 from paceline.core.state.snapshots import digests_of
-from paceline_protocol.codec import decode, decode_retries, encode
+from paceline_protocol.codec import decode, decode_firings, decode_retries, encode
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.messages.work import Dispatch
@@ -32,11 +32,12 @@ from simulation.oracle.events import (
     LostInTransfer,
     PlacesSeen,
     StateSeen,
+    Submitted,
     TakesNone,
     TakesTasks,
     WaitsSeen,
 )
-from simulation.tasks import ASYNC_NAMES, NAMES
+from simulation.tasks import ASYNC_NAMES, FLAKY, NAMES, answer, failure
 
 if TYPE_CHECKING:
     from simulation.machines import SimulatedNode
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 DIGEST_EVERY_ENTRIES = 8
 FIRST_SEQ = 1 << INCARNATION_SHIFT
+OF_A_SCHEDULE = b"of a schedule..."
+"""In place of the dead task in whose place it is."""
 DISPATCH_HEAD = encode(Dispatch(0, 0, ()))[:3]
 
 
@@ -58,6 +61,7 @@ class Seen:
     dispatched: int = 0  # as leader: the number of its last Dispatch to its own workers
     left: list[tuple[bytes, int]] = field(default_factory=list)  # for other nodes, in this turn: attempts
     led_term: int = 0
+    leading_term: int = 0  # that in which it led after its last turn; 0 if it did not
     in_transfer: frozenset[bytes] | None = None  # as leader: what was live in the last turn of a transfer; else None
     wall_ms: int = 0  # what its wall clock shows
     set_back: list[tuple[float, int]] = field(default_factory=list)  # when that was set back, and from which moment
@@ -84,6 +88,10 @@ class Watcher:
         if wall_ms < node.seen.wall_ms:
             node.seen.set_back.append((self._world.now, node.seen.wall_ms))
         node.seen.wall_ms = wall_ms
+        if node.seen.leading_term:  # also in the turn in which it leads no more
+            before = self._leader_ms.get(node.seen.leading_term, 0)
+            self._leader_ms[node.seen.leading_term] = max(before, wall_ms)
+        node.seen.leading_term = core.consensus.term if leads else 0
         if leads:
             term = core.consensus.term
             self._leader_ms[term] = max(self._leader_ms.get(term, 0), wall_ms)
@@ -150,8 +158,22 @@ class Watcher:
                     world.events["failed attempt that is retried"] += len(decode_retries(entry.data))
                 if entry.kind == EntryKind.CONFIG:
                     world.say(f"entry {index}: {core.consensus.config}")
+        for index, entry in held.items():
+            if entry.kind == EntryKind.FIRING and index > log.applied_index and seen.unapplied.get(index) is not entry:
+                self._proposed(entry)
         seen.unapplied = {index: entry for index, entry in held.items() if index > log.applied_index}
         seen.applied = log.applied_index
+
+    def _proposed(self, entry: Entry) -> None:
+        """Tasks are to be made of moments. Nobody submits them, and nobody waits for them: as with what takes the place
+        of a dead one. That is said here, as a worker of the leader may be given one in the turn that commits it."""
+        for _name, _moment_ms, _what, _missed, _next_ms, call in decode_firings(entry.data):
+            story = None if call is None else self._record.stories.get(call[0])
+            if call is not None and (story is None or story.accepted_at is None):  # or a leader before was in vain
+                task_id, task, _priority, args, options = call
+                fails = failure(args) if task == FLAKY else b""
+                ends = answer(task, args)
+                self._hear(Submitted(self._world.now, task_id, options or {}, ends, fails, OF_A_SCHEDULE))
 
     def _led(self, node: SimulatedNode, core: NodeCore) -> None:
         consensus, log = core.consensus, core.consensus.log

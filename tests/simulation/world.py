@@ -44,6 +44,7 @@ from simulation.oracle.oracle import Oracle
 from simulation.oracle.promise import InvariantBroken
 from simulation.oracle.record import Story
 from simulation.oracle.timing import DEADLINE, EXPIRES
+from simulation.schedules import ScheduleUse
 from simulation.stale_frames import RememberingNetwork
 from simulation.tasks import ARGS_BYTES, LASTS, LEAVES, STOPS, TO_STOP
 from simulation.wall_clocks import right_ms
@@ -150,6 +151,9 @@ class World:
             outcome_window_bytes=NARROW_WINDOW_BYTES if seed % 2 else 8 << 20,
             dispatch_window_bytes=NARROW_WINDOW_BYTES if seed % 2 or self.faults.link_byte_s else 8 << 20,
         )
+        self.has_schedules = self.faults.schedules > 0
+        self.schedule_rng = random.Random(seed)
+        self._schedules = ScheduleUse(self)
         self.network = self.make_network()
         self.events: Counter[str] = Counter()
         self.may_die: dict[bytes, Call] = {}  # tasks that are kept if they die, by id
@@ -303,6 +307,8 @@ class World:
     def _use(self, client: SimulatedClient) -> None:
         if client.session.has_room:
             client.submit()
+        if self.faults.schedules and self.schedule_rng.random() < self.faults.schedules:
+            self._schedules.use(client)
         if self.rng.random() < self.faults.cancel:
             client.cancel()
             self.events["cancel"] += 1
@@ -328,6 +334,8 @@ class World:
                 self._come_back(healed_at)
                 if self.has_queues:
                     self._resume_queues(healed_at)
+                if self.has_schedules:
+                    self._schedules.end(self.now, self._wait)
             self._until_all_done(healed_at)
             if uses_cut_mains:
                 self._use_beside_cut_mains()

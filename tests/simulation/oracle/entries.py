@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from paceline_protocol.codec import (
     decode_calls,
     decode_dead,
+    decode_firings,
     decode_kept,
     decode_outcomes,
     decode_requeued,
     decode_retries,
+    decode_schedule_changes,
     split_ids,
 )
 from paceline_protocol.messages.consensus import EntryKind
@@ -21,10 +23,12 @@ from simulation.oracle.events import (
     Discarded,
     Ended,
     Event,
+    MomentFired,
     Released,
     Requeued,
     ResultExpired,
     Retried,
+    ScheduleChanged,
 )
 
 
@@ -79,6 +83,18 @@ def _retries(entry: Committed) -> Iterator[Event]:
         yield Retried(entry.at_s, task_id, attempt, not_before_ms - failed_at_ms)
 
 
+def _changes(entry: Committed) -> Iterator[Event]:
+    for op, name, definition, next_ms, at_ms in decode_schedule_changes(entry.data):
+        yield ScheduleChanged(entry.at_s, name, op, definition, next_ms, at_ms)
+
+
+def _fires(entry: Committed) -> Iterator[Event]:
+    for name, moment_ms, what, missed, next_ms, call in decode_firings(entry.data):
+        yield MomentFired(entry.at_s, name, moment_ms, what, missed, next_ms, call, entry.leader_ms)
+        if call is not None:
+            yield Accepted(entry.at_s, call[0])
+
+
 def _nothing(entry: Committed) -> Iterator[Event]:
     return iter(())
 
@@ -97,6 +113,8 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.REQUEUE: _requeues,
     EntryKind.DISCARD: _discards,
     EntryKind.QUEUES: _nothing,
+    EntryKind.SCHEDULE: _changes,
+    EntryKind.FIRING: _fires,
 }
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from paceline_protocol.messages.records import EndRecord
+from paceline_protocol.messages.records import Call, EndRecord
+from paceline_protocol.messages.schedules import ScheduleDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,25 @@ class QueueAnswered(Event):
 
     queue: str
     paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerAsked(Event):
+    """A client wants the task of a schedule made now, under this id."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleAnswered(Event):
+    """It is told what came of a request: a ScheduleAnswer. ``op``: a ScheduleOp, or 0 with the ``task_id`` of what is
+    triggered."""
+
+    name: str
+    op: int
+    answer: int
+    asked_at_s: float
+    task_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +391,39 @@ class Accepted(Event):
     """By the log, the cluster has the task."""
 
     task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChanged(Event):
+    """By the log, this is done to a schedule: a ScheduleOp. Of PUT and RESUME with the next moment, and the one up to
+    which nothing fires."""
+
+    name: str
+    op: int
+    definition: ScheduleDefinition | None
+    next_ms: int
+    from_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MomentFired(Event):
+    """By the log, this became of a moment of a schedule: a Fired, how many before it were missed, the next moment, and
+    the call of the task that it makes. ``leader_ms``: as of Committed."""
+
+    name: str
+    moment_ms: int
+    what: int
+    missed: int
+    next_ms: int
+    call: Call | None
+    leader_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesSeen(Event):
+    """In calm: what all clocks show, and nothing stands in the way of schedules."""
+
+    right_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""Ways to break schedules; as those of ``peer_faults.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
+from paceline.core.state.schedules import AppliedFiring, ScheduleRow, Schedules
+from paceline.core.state.table import TaskTable
+from paceline_protocol.messages.schedules import ScheduleAnswer, ScheduleChange, ScheduleOp, When
+from simulation.peer_faults import Method
+
+
+def forget_that_it_has_fired(true: Method) -> Method:
+    def fire(self: Schedules, table: TaskTable, firing: AppliedFiring) -> None:
+        before = self.by_name.get(firing[0])
+        true(self, table, firing)
+        if before is not None and firing[0] in self.by_name:
+            row = self.by_name[firing[0]]
+            self.by_name[firing[0]] = row._replace(next_ms=before.next_ms, handled_ms=before.handled_ms)
+
+    return fire
+
+
+def leave_one_out(true: Method) -> Method:
+    def next_after(when: When, after_ms: int) -> int:
+        found: int = true(when, true(when, after_ms))
+        return found
+
+    return next_after
+
+
+def make_up_for_the_last_alone(true: Method) -> Method:
+    def due_moments(row: ScheduleRow, now_ms: int) -> tuple[list[int], int, int]:
+        moments, missed, next_ms = true(row, now_ms)
+        return moments[-1:], missed + len(moments) - 1, next_ms
+
+    return due_moments
+
+
+def fire_beside_what_runs(true: Method) -> Method:
+    def is_running(self: ScheduleKeeper, row: ScheduleRow) -> bool:
+        return False
+
+    return is_running
+
+
+def name_it_by_its_schedule(true: Method) -> Method:
+    def fired_id(name: str, moment_ms: int) -> bytes:
+        found: bytes = true(name, moment_ms // 10_000_000)
+        return found
+
+    return fired_id
+
+
+def answer_before_the_log_has_it(true: Method) -> Method:
+    def log_change(self: ScheduleKeeper, key: bytes, number: int, change: ScheduleChange) -> None:
+        self._answer(key, number, ScheduleAnswer.DONE, "")
+        true(self, key, number, change)
+
+    return log_change
+
+
+def fire_what_is_paused(true: Method) -> Method:
+    def change(self: Schedules, change: ScheduleChange) -> None:
+        if change[0] != ScheduleOp.PAUSE:
+            true(self, change)
+
+    return change
+
+
+def write_no_snapshot(true: Method) -> Method:
+    def captured(self: Schedules) -> list[Any]:
+        return []
+
+    return captured
+
+
+def watch_none_of_those_before(true: Method) -> Method:
+    def init(self: ScheduleKeeper, *args: Any) -> None:
+        true(self, *args)
+        self._due.fires.clear()
+
+    return init
