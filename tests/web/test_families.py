@@ -23,6 +23,8 @@ LEADERS_ALONE = {
     "paceline_tasks_unserved",
     "paceline_dead_tasks",
     "paceline_dead_task_bytes",
+    "paceline_schedules",
+    "paceline_schedules_held",
     "paceline_queue_bytes",
     "paceline_unlogged_bytes",
     "paceline_queue_limit_tasks",
@@ -95,7 +97,7 @@ def test_the_number_of_series_is_bounded_whatever_names_tasks_have() -> None:
 def test_no_label_can_hold_a_task_id_or_the_text_of_an_error() -> None:
     labels = {label for spec in METRICS for label in spec.labels}
     assert labels == {
-        *("reason", "outcome", "state", "priority", "task", "peer", "role", "cause"),
+        *("reason", "outcome", "state", "priority", "task", "peer", "role", "became", "cause"),
         *("version", "protocol", "python", "compiled", "journal", "node", "cluster", "cluster_id"),
     }
 

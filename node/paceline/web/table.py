@@ -211,6 +211,28 @@ METRICS: tuple[MetricSpec, ...] = (
         _one("dead_dropped"),
     ),
     MetricSpec(
+        "paceline_schedules",
+        "gauge",
+        (),
+        "Schedules that there are.",
+        _led("schedules"),
+    ),
+    MetricSpec(
+        "paceline_schedules_held",
+        "gauge",
+        (),
+        "Schedules of which a moment is due that can't have its task now; paceline cron ls says why.",
+        _led("schedules_held"),
+    ),
+    MetricSpec(
+        "paceline_schedule_moments_total",
+        "counter",
+        ("became",),
+        "Moments of schedules by what they came to, as the log has it: fired, missed, overlapped, queued and then "
+        "dequeued; and triggered, which are none of the schedule.",
+        _each("moments"),
+    ),
+    MetricSpec(
         "paceline_queue_bytes",
         "gauge",
         (),

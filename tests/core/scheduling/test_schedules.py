@@ -227,6 +227,8 @@ def test_of_missed_moments_the_last_is_made_up_for() -> None:
     lead.pass_to_ms(10 * MINUTE_MS + 30_000)
     assert lead.firings() == [("tick", 10 * MINUTE_MS, Fired.FIRED, 9, True)]
     assert (lead.row().missed, lead.row().next_ms) == (9, BEGIN_MS + 11 * MINUTE_MS)
+    tally = lead.leader.tasks.tally
+    assert (tally.moments[Fired.FIRED], tally.missed_moments) == (1, 9), "for metrics"
 
 
 def test_with_skip_nothing_is_made_up_for_but_what_is_a_little_late() -> None:

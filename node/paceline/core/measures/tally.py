@@ -14,6 +14,7 @@ from typing import Final
 from paceline.core.measures.histogram import DURATION_BOUNDS_US, LATENCY_BOUNDS_US, Histogram
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.schedules import Fired
 
 NAMES_LIMIT: Final = 200
 """Task names that are counted apart: the first that were run here. All others are counted together, as OTHER."""
@@ -44,6 +45,8 @@ class Tally:
         "election",
         "finished",
         "leader_changes",
+        "missed_moments",
+        "moments",
         "queue_wait",
         "recovered",
         "redelivered",
@@ -60,6 +63,8 @@ class Tally:
         self.retried = 0  # attempts that failed, and are followed by another
         self.recovered = 0  # handed out, after an earlier leader had accepted them and no node had them
         self.dead_dropped = 0  # dead tasks that the limits left no room for
+        self.moments: list[int] = [0] * (max(Fired) + 1)  # of schedules, by Fired
+        self.missed_moments = 0  # that had no task, as nobody could fire them in time
         self.refused: list[int] = [0] * (max(Refusal) + 1)  # by Refusal
         self.finished: list[int] = [0] * (max(TaskEnd) + 1)  # by TaskEnd
         self.queue_wait = Histogram(DURATION_BOUNDS_US)

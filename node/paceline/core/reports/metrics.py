@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paceline.core.measures.tally import OTHER
+from paceline.core.measures.tally import OTHER, Tally
 from paceline.core.reports.status import fault_tolerance, forgotten, forming, leaderless, nodes, outdated, role_of
 from paceline.core.reports.waiting import most_frequent
 from paceline.core.scheduling.demand import slots_wanted
 from paceline_protocol.messages.client import Refusal
 from paceline_protocol.messages.records import TaskEnd
+from paceline_protocol.messages.schedules import Fired
 
 if TYPE_CHECKING:
     from paceline.core.node import NodeCore
@@ -51,6 +52,7 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
         "takes_tasks": slots.draining.takes_tasks,
         "retried": tally.retried,
         "dead_dropped": tally.dead_dropped,
+        "moments": _moments(tally),
         "recovered": tally.recovered,
         "refused": {refusal.name.lower(): tally.refused[refusal] for refusal in Refusal},
         "finished": {end.name.lower(): tally.finished[end] for end in TaskEnd},
@@ -118,6 +120,12 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
     return [[node_id, address, metrics, role_of(node, node_id, now)] for node_id, address, metrics in found if metrics]
 
 
+def _moments(tally: Tally) -> dict[str, int]:
+    """What moments of schedules have come to. One that is skipped is among the missed."""
+    told = (Fired.FIRED, Fired.TRIGGERED, Fired.QUEUED, Fired.OVERLAPPED, Fired.DEQUEUED)
+    return {"missed": tally.missed_moments} | {each.name.lower(): tally.moments[each] for each in told}
+
+
 def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
     """The cluster, as its leader sees it."""
     tasks, settings = leader.tasks, node.settings
@@ -131,6 +139,8 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "unserved": _by_name(tasks.unserved_by_name()),
         "dead": _by_name(node.table.dead_by_name),
         "dead_bytes": node.table.dead_bytes,
+        "schedules": len(node.table.schedules),
+        "schedules_held": len(leader.schedules.held),
         "queue_bytes": leader.queue_bytes,
         "unlogged_bytes": leader.recording.unlogged_bytes,
         "queue_limit_tasks": settings.queue_limit_tasks,

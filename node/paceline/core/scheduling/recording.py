@@ -240,6 +240,11 @@ class Recording:
         self._tasks.admit(task, now, delayed=True)
         return task
 
+    def count_moment(self, what: int, missed: int) -> None:
+        """The log has what became of a moment of a schedule, a Fired, and how many before it were missed."""
+        self._tasks.tally.moments[what] += 1
+        self._tasks.tally.missed_moments += missed
+
     def fired(self, task: Task, now: float) -> None:
         """The log has the task of a schedule."""
         self._tasks.tally.accepted += 1

@@ -80,9 +80,17 @@ Request = PutSchedule | ChangeSchedule | TriggerSchedule
 class _Flight:
     """What is on its way into the log: ``index`` is that of its entry."""
 
-    __slots__ = ("index", "names", "requests", "tasks")
+    __slots__ = ("became", "index", "names", "requests", "tasks")
 
-    def __init__(self, index: int, names: list[str], tasks: list[Task], requests: list[tuple[bytes, int]]) -> None:
+    def __init__(
+        self,
+        index: int,
+        names: list[str],
+        tasks: list[Task],
+        requests: list[tuple[bytes, int]],
+        became: list[tuple[int, int]],
+    ) -> None:
+        self.became: Final = became  # of moments: each (a Fired, how many before it were missed)
         self.index: Final = index
         self.names: Final = names
         self.tasks: Final = tasks
@@ -375,15 +383,17 @@ class ScheduleKeeper:
             packed.append((name, moment_ms, what, missed, next_ms, None if task is None else task.call))
         index = self._propose(EntryKind.FIRING, encode_firings(packed), firings)
         tasks = [firing[5] for firing in firings]
-        self._fly(index, [firing[0] for firing in firings], [task for task in tasks if task is not None], requests)
+        made = [task for task in tasks if task is not None]
+        became = [(firing[2], firing[3]) for firing in firings]
+        self._fly(_Flight(index, [firing[0] for firing in firings], made, requests, became))
 
     def _log_change(self, key: bytes, number: int, change: ScheduleChange) -> None:
         index = self._propose(EntryKind.SCHEDULE, encode_schedule_changes([change]), [change])
-        self._fly(index, [change[1]], [], [(key, number)])
+        self._fly(_Flight(index, [change[1]], [], [(key, number)], []))
 
-    def _fly(self, index: int, names: list[str], tasks: list[Task], requests: list[tuple[bytes, int]]) -> None:
-        self._in_flight.update(names)
-        self._flights.append(_Flight(index, names, tasks, requests))
+    def _fly(self, flight: _Flight) -> None:
+        self._in_flight.update(flight.names)
+        self._flights.append(flight)
 
     def log(self, now: float) -> None:
         """The log may grow: do what has waited for that."""
@@ -400,6 +410,8 @@ class ScheduleKeeper:
             self._in_flight.difference_update(flight.names)
             for flying in self._flights:
                 self._in_flight.update(flying.names)
+            for what, missed in flight.became:
+                self._recording.count_moment(what, missed)
             for task in flight.tasks:
                 self._recording.fired(task, now)
                 has_tasks = True
