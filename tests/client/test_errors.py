@@ -17,7 +17,13 @@ from paceline.errors import TaskExpired
 from paceline_protocol import errors as protocol_errors
 
 VALUES: dict[type, Any] = {str: "some text", int: 7, float: 1.5, bytes: b"bytes"}
-BY_NAME: dict[str, Any] = {"tried": ("a:1",), "unresolved": {"a:1": "why"}, "earlier": ((1, datetime.now(UTC), "no"),)}
+BY_NAME: dict[str, Any] = {
+    "tried": ("a:1",),
+    "unresolved": {"a:1": "why"},
+    "earlier": ((1, datetime.now(UTC), "no"),),
+    "missing": ("price",),
+    "unknown": ("cost",),
+}
 
 
 def made() -> Iterator[BaseException]:
