@@ -240,6 +240,8 @@ class RequestRefused(PacelineError):
 class UnknownSchedule(RequestRefused):
     """There is no schedule of this name."""
 
+    exit_code = 18
+
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"there is no schedule named {name!r}; `paceline cron ls` shows those that there are")
@@ -358,6 +360,8 @@ class ConfigError(PacelineError):
 
 class BadSchedule(ConfigError):
     """What can't say when a task is to be run; the message says what can."""
+
+    exit_code = 47
 
 
 class PortInUse(PacelineError):

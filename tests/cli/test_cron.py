@@ -125,7 +125,7 @@ def test_next_moments_are_shown(client: PlayedClient, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "2026-12-02 01:00:00.000+00:00\n2026-12-03 01:00:00.000+00:00\n"
     assert run(["cron", "next", "nightly", "-n", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"name": "nightly", "next": ["2026-12-02 01:00:00.000+00:00"]}
-    assert run(["cron", "next", "monthly"]) == UnknownSchedule.exit_code == 13
+    assert run(["cron", "next", "monthly"]) == UnknownSchedule.exit_code == 18
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_a_schedule_is_added(
         (["--every", "5m", "--tz", "UTC"], 2, "--tz is the zone of --cron"),
         (["--every", "soon"], 2, "can't be used"),
         (["--at", "tomorrow"], 2, "can't be used"),
-        (["--every", "0"], 40, "an interval of 0 s"),
-        (["--cron", "0 0 30 2 *"], 40, "never fires"),
-        (["--cron", "@daily", "--tz", "Mars/Olympus"], 40, "no time zone"),
+        (["--every", "0"], 47, "an interval of 0 s"),
+        (["--cron", "0 0 30 2 *"], 47, "never fires"),
+        (["--cron", "@daily", "--tz", "Mars/Olympus"], 47, "no time zone"),
     ],
 )
 def test_what_can_not_be_a_time_is_refused(
@@ -192,7 +192,7 @@ def test_a_schedule_is_paused_resumed_removed_and_triggered(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(UnknownSchedule("nightly"), 13), (RequestRefused("no"), 13), (NotAllowed("no"), 15)]
+    ("error", "code"), [(UnknownSchedule("nightly"), 18), (RequestRefused("no"), 13), (NotAllowed("no"), 15)]
 )
 def test_what_is_not_done_has_its_exit_code(client: PlayedClient, error: Exception, code: int) -> None:
     client.error = error
