@@ -72,7 +72,7 @@ def wait_by_the_wall_clock(true: Method) -> Method:
         failures = self.retrying.by_id.get(task.id)
         if failures is None:
             return bool(true(self, task, now))
-        return not self._clock.has_reached(failures.not_before_ms, now)
+        return not self.clock.has_reached(failures.not_before_ms, now)
 
     return is_early
 
