@@ -50,6 +50,7 @@ from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 from paceline_protocol.messages.queues import SetQueue, SetQueueReply
+from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, ScheduleReply, TriggerSchedule
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)
@@ -60,6 +61,9 @@ REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     OutputRequest: OutputReply,
     RunNow: RunNowReply,
     SetQueue: SetQueueReply,
+    PutSchedule: ScheduleReply,
+    ChangeSchedule: ScheduleReply,
+    TriggerSchedule: ScheduleReply,
 }
 ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **REFUSED_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""

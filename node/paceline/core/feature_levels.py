@@ -43,8 +43,8 @@ LEVELS: Final[dict[int, str]] = {
     options.LISTS_LEVEL: "lists of live tasks, and how attempts were lost",
     DEMAND_LEVEL: "questions of nodes for how many workers there would be use",
     options.QUEUES_LEVEL: "queues",
-    options.KEYS_LEVEL: "calls with a key",
     options.SCHEDULES_LEVEL: "schedules, and the tasks that they make",
+    options.KEYS_LEVEL: "calls with a key",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
