@@ -21,7 +21,7 @@ def queues(leader: Leader, now: float) -> dict[str, Any]:
     tasks = leader.tasks
     running: Counter[str] = Counter()
     for ledger in tasks.all_ledgers():
-        running.update([DEFAULT_QUEUE if task.options is None else task.options.queue for task in ledger.held.values()])
+        running.update([task.queue for task in ledger.held.values()])
     by_name = tasks.queues.by_name
     named = sum([queue.live for name, queue in by_name.items() if name != DEFAULT_QUEUE])
     shown = [queue for queue in by_name.values() if not queue.is_forgettable]

@@ -12,7 +12,6 @@ from paceline_protocol.errors import PayloadError
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import datetime_of, shown
-from paceline_protocol.options import DEFAULT_QUEUE
 from paceline_protocol.payload import unpack_error
 
 if TYPE_CHECKING:
@@ -228,7 +227,7 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return "an earlier leader accepted it; it is handed out once every node has said whether it has it"
     if not leader.recording.is_logging:
         return "the leadership is being transferred; the next leader hands it out"
-    queue = tasks.queues.of(DEFAULT_QUEUE if task.options is None else task.options.queue)
+    queue = tasks.queue_of(task)
     if queue.is_paused:
         return f"its queue is paused; `paceline queues resume {queue.name}` lets it go on"
     if (nobody := _nobody_takes(leader, task.name)) is not None:
@@ -239,7 +238,7 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         mib = leader.recording.unlogged_bytes >> 20
         return f"it waits until disks have written what has ended, {mib} MiB by now: one is too slow, or stands still"
     running = [ledger for ledger in tasks.all_ledgers() if task.name in ledger.names]
-    takers = [ledger for ledger in running if not ledger.queues or queue.name in ledger.queues]
+    takers = [ledger for ledger in running if ledger.takes(queue.name)]
     if running and not takers:
         return (
             f"no node that runs {task.name} takes tasks of the queue {queue.name}; start one with --queues "

@@ -123,6 +123,10 @@ class NodeLedger:
         self.names = names
         self.moved()
 
+    def takes(self, queue: str) -> bool:
+        """Whether its node takes tasks of this queue."""
+        return not self.queues or queue in self.queues
+
     def put(self, task: Task, cost_us: int) -> None:
         """The node is given a task. After the last of several, call moved()."""
         task.node = self.node_id

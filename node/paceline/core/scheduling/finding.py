@@ -25,7 +25,6 @@ from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
 from paceline_protocol.messages.live import LiveState
 from paceline_protocol.name_patterns import NamePattern
-from paceline_protocol.options import DEFAULT_QUEUE
 
 PAGE_IDS: Final = 1_000
 """What one page has at most."""
@@ -78,7 +77,7 @@ class Page:
         self.left -= 1
         if task.first_age >= self._until or state_of(task) != state or not self.names.match(task.name):
             return False
-        if self._queue and self._queue != (DEFAULT_QUEUE if task.options is None else task.options.queue):
+        if self._queue and self._queue != task.queue:
             return False
         self.ids.append(task.id)
         return True

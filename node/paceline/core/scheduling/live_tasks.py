@@ -108,10 +108,11 @@ class LiveTasks:
 
     def _place(self, task: Task, state: int) -> Place | None:
         if state == State.READY or state == State.RECOVERED:
-            return self._queue_of(task).lanes_for(task, state)
+            return self.queue_of(task).lanes_for(task, state)
         return self._places[state]
 
-    def _queue_of(self, task: Task) -> Queue:
+    def queue_of(self, task: Task) -> Queue:
+        """The queue of a live task."""
         return self.queues.default if task.options is None else self.queues.of(task.options.queue)
 
     # --- tasks come and end -------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class LiveTasks:
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
         if task.options is not None:
-            self._queue_of(task).live += 1
+            self.queue_of(task).live += 1
             if task.options.ends_with_client:
                 self.owners.add(task)
         place = self._place(task, state)
@@ -170,7 +171,7 @@ class LiveTasks:
             if self._failed:
                 self._failed.pop(task_id, None)
             if task.options is not None:
-                self._queue_of(task).live -= 1
+                self.queue_of(task).live -= 1
                 if task.options.ends_with_client:
                     self.owners.remove(task)
             self._move(task, END_EVENTS[end])
@@ -409,7 +410,7 @@ class LiveTasks:
 
     def nodes_that_take(self, queue: str) -> int:
         """How many nodes run tasks of this queue now."""
-        return sum([not each.queues or queue in each.queues for each in self.ledgers.values() if each.slots])
+        return sum([each.takes(queue) for each in self.ledgers.values() if each.slots])
 
     def nodes_that_run(self, name: str) -> int:
         """How many nodes can run this name now."""
@@ -494,7 +495,7 @@ class LiveTasks:
     @property
     def dispatchable(self) -> int:
         """How many tasks may be dispatched, were no queue paused."""
-        return self.waiting if self.is_settled else self.count(State.READY)
+        return self.queues.waiting(is_settled=self.is_settled)
 
     @property
     def waiting(self) -> int:
@@ -530,7 +531,7 @@ class LiveTasks:
                 raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
         for ledger in self.all_ledgers():
             self._check_ledger(ledger)
-        named = Counter(self._queue_of(task).name for task in self.live.values() if task.options is not None)
+        named = Counter(self.queue_of(task).name for task in self.live.values() if task.options is not None)
         for queue in self.queues.by_name.values():
             if queue.live != named[queue.name]:
                 raise Misplaced(f"{queue.live} live tasks of queue {queue.name} are counted, not {named[queue.name]}")

@@ -160,6 +160,12 @@ class Queues:
     def _serve(self, queue: Queue, changed: Set[str]) -> None:
         queue.serve(changed, self.runners.takers_of(queue.name), self.alone_runners.takers_of(queue.name))
 
+    def waiting(self, *, is_settled: bool) -> int:
+        """How many tasks may be handed out, were no queue paused. ``is_settled``: recovered ones, too."""
+        if len(self.by_name) == 1:
+            return self.default.waiting(is_settled)
+        return sum([queue.waiting(is_settled) for queue in self.by_name.values()])
+
     def with_work(self, *, is_settled: bool) -> list[Queue]:
         """The queues of which a task may be handed out, if a node has credit for it. ``is_settled``: a recovered one,
         too."""

@@ -66,7 +66,7 @@ class Runners:
         """The keys of those that take tasks of this queue; None if all do."""
         if not any(ledger.queues for ledger in self.ledgers.values()):
             return None
-        return frozenset([key for key, ledger in self.ledgers.items() if not ledger.queues or queue in ledger.queues])
+        return frozenset([key for key, ledger in self.ledgers.items() if ledger.takes(queue)])
 
     def known_names(self) -> list[str]:
         """Every name that some node can run, in order. Not to be changed."""

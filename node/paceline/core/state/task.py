@@ -19,6 +19,7 @@ from mypy_extensions import mypyc_attr
 
 from paceline.core.state.call_options import CallOptions, resolve
 from paceline_protocol.messages.records import Assignment, Call, Options, TaskEnd
+from paceline_protocol.options import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from paceline.core.clients.sessions import ClientSession
@@ -246,6 +247,11 @@ class Task:
     @property
     def wire_options(self) -> Options | None:
         return None if self.options is None else self.options.wire
+
+    @property
+    def queue(self) -> str:
+        """In which it waits."""
+        return DEFAULT_QUEUE if self.options is None else self.options.queue
 
     # What it asks for, as far as that is read. Where it costs, a caller looks first whether ``options`` is None.
 
