@@ -109,31 +109,19 @@ class Admission:
         if task is not None:
             self._attach(task, session)
             return task.is_logged
-        if recording.has_result(task_id):
+        if recording.has_result(task_id) or (task_id in self._table.dead and key_of(call[CALL_OPTIONS])):
             result = recording.result_of(task_id)
             if result is not None and task_id not in answered:
                 answered.add(task_id)
                 self._sessions.add_result(session, task_id, *result)
             return not self._table.knows(task_id)
-        asked, said = call, call[CALL_OPTIONS]
-        if task_id in self._table.dead and key_of(said):
-            dead = recording.dead_end_of(task_id)
-            if dead is not None and task_id not in answered:
-                answered.add(task_id)
-                self._sessions.add_result(session, task_id, *dead)
-            return False
-        by_name = said is not None and is_by_name(said)
-        if by_name:
-            asked = self._defaults.complete(call)
-        refusal = self.refusal(asked, now)
-        if refusal is None and by_name:
-            refusal = self._refusal_by_name(asked, now)
+        asked, refusal = self._completed(call, now)
         if refusal is not None:
             self._sessions.refuse(session, task_id, *refusal)
             self._tasks.tally.refuse(refusal[0])
             return False
         # Of the tuples, compiled code makes others; their options are the same object, or were completed.
-        task = recording.admit(session, asked, now, is_verbatim=asked[CALL_OPTIONS] is said)
+        task = recording.admit(session, asked, now, is_verbatim=asked[CALL_OPTIONS] is call[CALL_OPTIONS])
         if task.options is not None:
             if task.is_traced:
                 self._traces.submitted(task_id)
@@ -141,6 +129,14 @@ class Admission:
                 return False
         new.append(task)
         return False
+
+    def _completed(self, call: Call, now: float) -> tuple[Call, tuple[Refusal, str] | None]:
+        """A call with what its nodes announce, if it is by name; and why it is not admitted, None if it may be."""
+        said = call[CALL_OPTIONS]
+        if said is None or not is_by_name(said):
+            return call, self.refusal(call, now)
+        asked = self._defaults.complete(call)
+        return asked, self.refusal(asked, now) or self._refusal_by_name(asked, now)
 
     def refusal(self, call: Call, now: float) -> tuple[Refusal, str] | None:
         """Why a call is not admitted; None if it may be."""
@@ -159,11 +155,8 @@ class Admission:
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
         if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
             return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
-        if len(args) > settings.payload_limit_bytes:
-            return (
-                Refusal.PAYLOAD_TOO_LARGE,
-                f"the arguments take {len(args)} bytes, the cluster allows {settings.payload_limit_bytes}",
-            )
+        if too_large := self.too_large(args):
+            return Refusal.PAYLOAD_TOO_LARGE, too_large
         if len(tasks.live) >= settings.queue_limit_tasks:
             return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit (--queue-limit)"
         unlogged_bytes = recording.unlogged_bytes
@@ -195,13 +188,7 @@ class Admission:
     def scheduled(self, call: Call, now: float) -> tuple[Call, str]:
         """The call of a schedule, with what its nodes announce if it is by name; and why it is not admitted, "" if it
         may be."""
-        asked, said = call, call[CALL_OPTIONS]
-        by_name = said is not None and is_by_name(said)
-        if by_name:
-            asked = self._defaults.complete(call)
-        refused = self.refusal(asked, now)
-        if refused is None and by_name:
-            refused = self._refusal_by_name(asked, now)
+        asked, refused = self._completed(call, now)
         return asked, "" if refused is None else refused[1]
 
     def too_large(self, args: bytes) -> str:

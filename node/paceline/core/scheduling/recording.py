@@ -200,9 +200,8 @@ class Recording:
         its client has packed it."""
         asked = call[CALL_OPTIONS]
         if asked:
-            logged = self._due.at_admission(asked, now)
-            is_verbatim = is_verbatim and logged is asked
-            call = (call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged)
+            call = self._as_logged(call, now)
+            is_verbatim = is_verbatim and call[CALL_OPTIONS] is asked
         task = Task(call)
         task.session = session
         session.open_tasks += 1
@@ -232,13 +231,17 @@ class Recording:
     def fire(self, call: Call, now: float) -> Task:
         """Make the call of a schedule a task. Nobody waits for it. It is handed out once the log has it, as with
         :meth:`requeue`: :meth:`fired` says so."""
-        asked = call[CALL_OPTIONS]
-        if asked:
-            logged = self._due.at_admission(asked, now)
-            call = (call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged)
-        task = Task(call)
+        task = Task(self._as_logged(call, now))
         self._tasks.admit(task, now, delayed=True)
         return task
+
+    def _as_logged(self, call: Call, now: float) -> Call:
+        """A call with its moments as the log has them."""
+        asked = call[CALL_OPTIONS]
+        if not asked:
+            return call
+        logged = self._due.at_admission(asked, now)
+        return call[CALL_ID], call[CALL_NAME], call[CALL_PRIORITY], call[CALL_ARGS], logged
 
     def count_moment(self, what: int, missed: int) -> None:
         """The log has what became of a moment of a schedule, a Fired, and how many before it were missed."""
