@@ -78,10 +78,11 @@ class QueueRequests:
             self._tasks.queues.set(name, is_paused=is_paused, weight=weight)
             if self._wanted.get(name) == (is_paused, weight):
                 del self._wanted[name]
+            if name in self._wanted:  # somebody has asked for something else since
+                continue
             for key, number in [each for each, queue in self._open.items() if queue == name]:
-                if name not in self._wanted:
-                    del self._open[key, number]
-                    self._answer(key, number, is_paused, weight)
+                del self._open[key, number]
+                self._answer(key, number, is_paused, weight)
 
     def _answer(self, key: bytes, number: int, is_paused: bool, weight: int) -> None:
         answered = self._answered

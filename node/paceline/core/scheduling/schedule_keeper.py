@@ -16,7 +16,7 @@ after RETRY_MS, and why is told to whoever lists schedules. So nothing is made o
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from paceline.core.scheduling.draft import DRAFT_BYTES, ITEM_BYTES, Propose
@@ -69,9 +69,6 @@ OPEN_LIMIT: Final = 100
 """Tasks of one schedule that minds an overlap. Beyond that none is triggered."""
 OPEN_REQUESTS: Final = 1_024
 """Requests that wait for the log. Beyond that they are refused: a disk may stand still."""
-_FIXED_MOMENT: Final = (
-    "a moment that does not move with those of the schedule is of no use: give delay, expires or deadline in seconds"
-)
 _TOO_MANY: Final = "too many requests to change schedules wait for the log; ask again in a moment"
 
 Request = PutSchedule | ChangeSchedule | TriggerSchedule
@@ -136,7 +133,7 @@ class ScheduleKeeper:
         self._due = due
         self._notice = notice
         self._flights: deque[_Flight] = deque()
-        self._in_flight: set[str] = set()
+        self._in_flight = Counter[str]()  # by schedule, how many flights have something of it
         self._requests: deque[tuple[bytes, Request]] = deque()
         self._queued: set[str] = set()  # of which moments wait for the task of an earlier one
         self._told: set[str] = set()  # zones that this machine does not know, as the log of the node says
@@ -369,11 +366,12 @@ class ScheduleKeeper:
         size_bytes = 0
         for firing in firings:
             task = firing[5]
-            size_bytes += ITEM_BYTES + (0 if task is None else len(task.args))
-            if some and size_bytes > DRAFT_BYTES:
+            item_bytes = ITEM_BYTES + (0 if task is None else len(task.args))
+            if some and size_bytes + item_bytes > DRAFT_BYTES:
                 self._log_some(some, [])
-                some, size_bytes = [], ITEM_BYTES + (0 if task is None else len(task.args))
+                some, size_bytes = [], 0
             some.append(firing)
+            size_bytes += item_bytes
         if some:
             self._log_some(some, requests or [])
 
@@ -392,7 +390,7 @@ class ScheduleKeeper:
         self._fly(_Flight(index, [change[1]], [], [(key, number)], []))
 
     def _fly(self, flight: _Flight) -> None:
-        self._in_flight.update(flight.names)
+        self._in_flight.update(set(flight.names))
         self._flights.append(flight)
 
     def log(self, now: float) -> None:
@@ -407,9 +405,10 @@ class ScheduleKeeper:
         has_tasks = False
         while self._flights and self._flights[0].index <= index:
             flight = self._flights.popleft()
-            self._in_flight.difference_update(flight.names)
-            for flying in self._flights:
-                self._in_flight.update(flying.names)
+            for name in set(flight.names):
+                self._in_flight[name] -= 1
+                if not self._in_flight[name]:
+                    del self._in_flight[name]
             for what, missed in flight.became:
                 self._recording.count_moment(what, missed)
             for task in flight.tasks:
