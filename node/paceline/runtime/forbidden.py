@@ -7,6 +7,7 @@ Nothing of such a message counts. The log has the first of each holder and kind,
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from paceline.core.measures.repeats import is_power_of_ten
@@ -88,18 +89,28 @@ def _answer(standing: Standing, kind: type[Any] | None, fields: tuple[Any, ...])
     if standing.role is KeyRole.NOBODY:
         return Failure(Refusal.KEY_REVOKED, f"{standing.who} may say nothing: {_ADVICE[KeyRole.NOBODY]}")
     said = f"{standing.who} may not do that: {_ADVICE[standing.role]}"
-    if kind is Admin:
-        return AdminReply(fields[0], False, said)
-    if kind is DeadTaskRequest:
-        return DeadTaskReply(fields[0], said, b"")
-    if kind in (Requeue, Discard):
-        return DeadChanges(fields[0], said, ())
-    if kind is SetQueue:
-        return SetQueueReply(fields[0], said, False, 0)
-    if kind is RunNow:
-        return RunNowReply(fields[0], said, ())
-    if kind in (PutSchedule, ChangeSchedule, TriggerSchedule):
-        return ScheduleReply(fields[0], said, ScheduleAnswer.REFUSED, "")
-    if kind is OutputRequest:
-        return OutputReply(fields[0], said, b"")
-    return Failure(Refusal.FORBIDDEN, said)
+    answer = _ANSWERS.get(kind)
+    return Failure(Refusal.FORBIDDEN, said) if answer is None else answer(fields[0], said)
+
+
+def _dead_changes(request: int, said: str) -> ClientReply:
+    return DeadChanges(request, said, ())
+
+
+def _schedule_reply(request: int, said: str) -> ClientReply:
+    return ScheduleReply(request, said, ScheduleAnswer.REFUSED, "")
+
+
+_ANSWERS: Final[dict[type[Any] | None, Callable[[int, str], ClientReply]]] = {
+    Admin: lambda request, said: AdminReply(request, False, said),
+    DeadTaskRequest: lambda request, said: DeadTaskReply(request, said, b""),
+    Requeue: _dead_changes,
+    Discard: _dead_changes,
+    SetQueue: lambda request, said: SetQueueReply(request, said, False, 0),
+    RunNow: lambda request, said: RunNowReply(request, said, ()),
+    PutSchedule: _schedule_reply,
+    ChangeSchedule: _schedule_reply,
+    TriggerSchedule: _schedule_reply,
+    OutputRequest: lambda request, said: OutputReply(request, said, b""),
+}
+"""Kind of a request -> its reply, which says why it is not carried out. The others are answered by a Failure."""

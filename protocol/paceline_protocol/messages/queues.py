@@ -70,7 +70,7 @@ class SetQueueReply(NamedTuple):
     request: int
     refused: str  # why the key of the connection does not allow it, or it can't be; "" if it is done
     paused: bool  # what is the case now, as of the next
-    weight: int
+    weight: int  # 0 if it is the key that does not allow it
 
 
 @message(174, Sender.NODE)

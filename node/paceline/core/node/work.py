@@ -96,7 +96,7 @@ class WorkExchange:
             EnrolWithDefaults: self._on_enrol_with_defaults,
             EnrolQuiet: self._on_enrol_quiet,
             EnrolWithAsync: self._on_enrol_with_async,
-            EnrolWithQueues: self._on_enrol_with_queues,
+            EnrolWithQueues: self._on_enrol_with_async,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
@@ -135,13 +135,9 @@ class WorkExchange:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(sender, said.enrol, now, said.defaults, said.availability, said.left_ms)
 
-    def _on_enrol_with_async(self, leader: Leader, sender: str, said: EnrolWithAsync, now: float) -> None:
-        if self._levels.may_take_part(sender):
-            leader.nodes.on_enrol(
-                sender, said.enrol, now, said.defaults, async_slots=said.async_slots, async_names=said.async_names
-            )
-
-    def _on_enrol_with_queues(self, leader: Leader, sender: str, said: EnrolWithQueues, now: float) -> None:
+    def _on_enrol_with_async(
+        self, leader: Leader, sender: str, said: EnrolWithAsync | EnrolWithQueues, now: float
+    ) -> None:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(
                 sender,
@@ -150,7 +146,7 @@ class WorkExchange:
                 said.defaults,
                 async_slots=said.async_slots,
                 async_names=said.async_names,
-                queues=said.queues,
+                queues=said.queues if isinstance(said, EnrolWithQueues) else (),
             )
 
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:
