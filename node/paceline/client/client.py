@@ -13,7 +13,7 @@ import threading
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from paceline.client import closing
 from paceline.client.closing import CLOSE_TIMEOUT_S
@@ -22,7 +22,7 @@ from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
 from paceline.client.gathering import Gathering
 from paceline.client.live_tasks import LiveTaskQuestions
-from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, Mapped, Unordered
+from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, MapBounds, Mapped, Unordered
 from paceline.client.progress import ProgressQuestions
 from paceline.client.questions import TaskQuestions
 from paceline.client.queues import QueueQuestions
@@ -190,36 +190,13 @@ class Client(
 
     @overload
     def map(
-        self,
-        target: Task[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
+        self, target: Task[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
     ) -> Mapped[T]: ...
     @overload
-    def map(
-        self,
-        target: Task[..., R],
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
-    ) -> Mapped[R]: ...
+    def map(self, target: Task[..., R], /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]) -> Mapped[R]: ...
     @overload
     def map(
-        self,
-        target: NamedTask | str,
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
+        self, target: NamedTask | str, /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
     ) -> Mapped[Any]: ...
     def map(
         self,
@@ -246,36 +223,15 @@ class Client(
 
     @overload
     def imap_unordered(
-        self,
-        target: Task[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
+        self, target: Task[..., Coroutine[Any, Any, T]], /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
     ) -> Unordered[T]: ...
     @overload
     def imap_unordered(
-        self,
-        target: Task[..., R],
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
+        self, target: Task[..., R], /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
     ) -> Unordered[R]: ...
     @overload
     def imap_unordered(
-        self,
-        target: NamedTask | str,
-        /,
-        *iterables: Iterable[Any],
-        window: int = ...,
-        window_bytes: int = ...,
-        timeout: float | None = ...,
-        return_exceptions: bool = ...,
+        self, target: NamedTask | str, /, *iterables: Iterable[Any], **bounds: Unpack[MapBounds]
     ) -> Unordered[Any]: ...
     def imap_unordered(
         self,

@@ -40,7 +40,7 @@ FIRST_TASKS: Final = 64
 
 
 class MapBounds(TypedDict, total=False):
-    """The keywords of ``task.map`` and ``task.imap_unordered``, which are those of ``Client.map``."""
+    """The keywords of ``map`` and ``imap_unordered``, of a client and of a task."""
 
     window: int
     window_bytes: int
