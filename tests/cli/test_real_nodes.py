@@ -118,7 +118,7 @@ def test_the_first_five_minutes(tasks: Path) -> None:
         assert (result.stdout, result.stderr) == ("5\n", "")
         assert "nightly: shop_tasks.add, @daily (UTC)" in paceline("cron", "ls", *at).stdout
         assert paceline("cron", "rm", "nightly", *at).stdout == "nightly: removed\n"
-        assert paceline("cron", "rm", "nightly", *at).returncode == 13
+        assert paceline("cron", "rm", "nightly", *at).returncode == 18
 
         table = paceline("status", "--connect", address)
         assert table.returncode == 0
