@@ -77,6 +77,7 @@ class TaskOptions:
     queue: str = DEFAULT_QUEUE
     idempotency_key: str | None = None
     unique_for: Time | None = None
+    fair_key: str | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -144,6 +145,7 @@ class OptionKeywords(TypedDict, total=False):
     queue: str
     idempotency_key: str | None
     unique_for: Time | None
+    fair_key: str | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -174,6 +176,7 @@ class OptionChanges(TypedDict, total=False):
     queue: str | None
     idempotency_key: str | None
     unique_for: Time | None
+    fair_key: str | None
 
 
 def _error_names(given: Any) -> Any:

@@ -20,6 +20,8 @@ MAX_QUEUES: Final = 1_000
 """With names of their own, and of a node that takes tasks of some alone, those."""
 MAX_QUEUE_CHARS: Final = 64
 MAX_WEIGHT: Final = 1_000_000
+MAX_FAIR_KEYS: Final = 10_000
+"""Of one queue at a time. Tasks of further ones wait with those that have none."""
 MAX_TASK_NAMES: Final = 10_000
 """The most tasks, by name, that one node runs."""
 MAX_DEFAULTS_BYTES: Final = 4 * 1024 * 1024

@@ -358,9 +358,10 @@ def is_queue_name(value: object) -> bool:
 class Key(OptionType):
     """A text that a user chooses. None is for none, which is 0 on the wire where that has to be said."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, varies: bool = True) -> None:
+        """``varies``: nearly every call has its own."""
         super().__init__(None, 0, "str, printable; or 0 none")
-        self.varies = True
+        self.varies = varies
         self.metavar = "KEY"
 
     def is_valid(self, value: object) -> bool:

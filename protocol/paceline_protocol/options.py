@@ -76,6 +76,8 @@ QUEUES_LEVEL: Final = 16
 """The feature level of queues."""
 KEYS_LEVEL: Final = 18
 """The feature level of calls with a key."""
+FAIRNESS_LEVEL: Final = 21
+"""The feature level of fair keys."""
 UNIQUE_FOR_S: Final = 60
 """For how long after its end a task holds its key, if its call does not say. Whatever a client submits again after a
 failover has come by then."""
@@ -281,6 +283,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("leader",),
         "for how long after its end calls with its `idempotency_key` are still that task",
         level=KEYS_LEVEL,
+    ),
+    _option(
+        "fair_key",
+        Key(varies=False),
+        ("leader",),
+        "with whom it takes turns within its queue: those of each key have equal shares",
+        level=FAIRNESS_LEVEL,
     ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.

@@ -29,6 +29,7 @@ SAYS = {
     "prices.py": "Price(amount=Decimal('3.75'), currency=<Currency.EUR: 'EUR'>)\n",
     "pages.py": "5\npage 49 True\nat once\n",
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
+    "tenants.py": "10 True\n7\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
     "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",
     "searching.py": "dispatched dispatched\nTrue it stopped when it was asked to\ndispatched\n",

@@ -29,6 +29,7 @@ EXAMPLES = {
     "studio.py",
     "searching.py",
     "shop.py",
+    "tenants.py",
 }
 """A user's own."""
 THEIRS = re.compile(r"^(celery|kombu|dramatiq|pika)/")

@@ -127,6 +127,8 @@ class SimulatedClient:
             priority = world.rng.randrange(10)
             if world.faults.queues and world.queue_rng.random() < world.faults.queues:
                 asked = {**(asked or {}), "queue": world.queue_rng.choice(QUEUES)}
+                if self.submitted % 3:
+                    asked["fair_key"] = f"key {self.submitted % 3}"
             if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
                 name = tasks.RAISE
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:

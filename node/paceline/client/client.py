@@ -36,6 +36,7 @@ from paceline.config import is_loopback, parse_address
 from paceline.errors import ConfigError, RequestRefused
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
+from paceline.parameters import parameters_of, with_parameters
 from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages.client import AdminOp
@@ -256,7 +257,8 @@ class Client(
                 f"all calls of this map of {parts[0]} would have the same idempotency_key, and so be one task; submit "
                 "them one by one, each with its own"
             )
-        return Calls(parts, zip(*iterables, strict=False), self._payload_limit_bytes or 0)
+        arguments = zip(*iterables, strict=False)
+        return Calls(parts, arguments, self._payload_limit_bytes or 0, parameters_of(target))
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.
@@ -301,6 +303,7 @@ class Client(
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = parts_of(target)
+        options = with_parameters(parameters_of(target), options, args, kwargs)
         return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
 
     def _limit_bytes(self) -> int:

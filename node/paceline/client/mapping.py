@@ -25,6 +25,7 @@ from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.interrupts import is_of_handler
 from paceline.client.future import REFUSED, Future, Sink
 from paceline.options import check_seconds, shown
+from paceline.parameters import Parameter, with_parameters
 from paceline_protocol.messages.records import Options
 from paceline_protocol.payload import pack_args
 
@@ -51,19 +52,26 @@ class MapBounds(TypedDict, total=False):
 class Calls:
     """Where the calls come from: a target, and an iterator of its arguments."""
 
-    __slots__ = ("arguments", "limit_bytes", "name", "options", "priority")
+    __slots__ = ("arguments", "limit_bytes", "name", "options", "parameters", "priority")
 
     def __init__(
-        self, parts: tuple[str, int, Options | None], arguments: Iterator[tuple[Any, ...]], limit_bytes: int
+        self,
+        parts: tuple[str, int, Options | None],
+        arguments: Iterator[tuple[Any, ...]],
+        limit_bytes: int,
+        parameters: dict[str, Parameter] | None = None,
     ) -> None:
-        """``limit_bytes``: of the packed arguments of one call; 0 for what the nodes allow."""
+        """``limit_bytes``: of the packed arguments of one call; 0 for what the nodes allow. ``parameters``: those in
+        which options stand."""
+        self.parameters = parameters
         self.name, self.priority, self.options = parts
         self.arguments = arguments
         self.limit_bytes = limit_bytes
 
     def pack(self, args: tuple[Any, ...], payload_limit_bytes: int) -> PackedCall:
-        """Raises UnserializableValue and PayloadTooLarge."""
-        return self.name, self.priority, pack_args(args, {}, self.limit_bytes or payload_limit_bytes), self.options
+        """Raises UnserializableValue, PayloadTooLarge, and ConfigError for what is no value of an option."""
+        options = with_parameters(self.parameters, self.options, args, {})
+        return self.name, self.priority, pack_args(args, {}, self.limit_bytes or payload_limit_bytes), options
 
 
 class Bounds:

@@ -13,6 +13,7 @@ from paceline.client.questions import NO_ANSWER, unpacked
 from paceline.client.targets import Target, parts_of
 from paceline.errors import ConfigError, NotAllowed, RequestRefused, UnknownSchedule
 from paceline.options import check_seconds, shown
+from paceline.parameters import parameters_of, with_parameters
 from paceline.schedules import Timetable
 from paceline_protocol.codec import encode_definition
 from paceline_protocol.limits import MAX_NAME_CHARS
@@ -105,6 +106,7 @@ class ScheduleQuestions:
             raise ConfigError(f"misfire_limit is {shown(misfire_limit)}, and has to be 1 to {wire.MISFIRES_MAX}")
         task, priority, _ = parts_of(target)
         options = {} if isinstance(target, str) else target.wire_options  # and no deadline of who says so
+        options = with_parameters(parameters_of(target), options, args, kwargs or {})
         definition = ScheduleDefinition(
             task,
             pack_args(args, kwargs or {}, self._driver.session.payload_limit_bytes),

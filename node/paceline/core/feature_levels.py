@@ -45,6 +45,7 @@ LEVELS: Final[dict[int, str]] = {
     options.QUEUES_LEVEL: "queues",
     options.SCHEDULES_LEVEL: "schedules, and the tasks that they make",
     options.KEYS_LEVEL: "calls with a key",
+    options.FAIRNESS_LEVEL: "tasks that take turns by fair keys",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

@@ -30,6 +30,7 @@ from paceline.errors import ConfigError, DuplicateTaskName
 from paceline.importing import RUN_AS, import_own, imported_name
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, shown
 from paceline.ownership import whose
+from paceline.parameters import Parameter
 from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default
 from paceline_protocol.options import announced
 
@@ -63,6 +64,7 @@ class Task(Generic[P, R]):
         self.priority = chosen.priority
         self.wire_options = chosen.wire_options
         self.run_in: str | None = None
+        self.argument_options: dict[str, Parameter] = {}  # options that stand in the arguments of its calls
         self.execution: object = None  # of its module: the spec, of which Python makes another one for each
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -101,8 +103,11 @@ class Task(Generic[P, R]):
     def options(self, **changes: Unpack[OptionChanges]) -> Task[P, R]:
         """The same task with other options, for some calls: ``add.options(priority=9).submit(2, 3)``. None keeps what
         it has. Raises ConfigError for what can't be used."""
-        changed = Task(self.function, self.name, self.chosen.changed(changes))
-        changed.run_in = self.run_in
+        return self._with(self.chosen.changed(changes))
+
+    def _with(self, chosen: TaskOptions) -> Task[P, R]:
+        changed = Task(self.function, self.name, chosen)
+        changed.run_in, changed.argument_options = self.run_in, self.argument_options
         _check_thread(changed)
         return changed
 
@@ -124,7 +129,11 @@ class Task(Generic[P, R]):
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, run_in: Literal["thread"] | None = None, **options: Unpack[OptionKeywords]
+    *,
+    name: str | None = None,
+    run_in: Literal["thread"] | None = None,
+    fair_by: str | None = None,
+    **options: Unpack[OptionKeywords],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -132,22 +141,26 @@ def task(
     *,
     name: str | None = None,
     run_in: Literal["thread"] | None = None,
+    fair_by: str | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Any:
     """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
 
     ``name`` is ``module.function`` unless given. ``run_in="thread"`` is for a function that waits without ``await``,
     and that may run in a thread beside others: many of them run at once in a worker, as those of an ``async def`` do.
+    ``fair_by`` names the parameter whose value is the ``fair_key`` of each call.
     The other keywords are the defaults of its calls, the fields of :class:`TaskOptions`. An ``async def`` is run to its
     end by the worker.
 
     Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
     """
-    check_names("task()", options, "name", "run_in")
+    check_names("task()", options, "name", "run_in", "fair_by")
     chosen = TaskOptions(**options)
+    if fair_by is not None and chosen.fair_key is not None:
+        raise ConfigError("fair_by and fair_key say the same in different ways; give one of them")
     if function is None:
-        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in)
-    return _register(function, name=name, chosen=chosen, run_in=run_in)
+        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by)
+    return _register(function, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by)
 
 
 def defaults() -> list[Default]:
@@ -250,7 +263,12 @@ def _is_from(module: ModuleType, path: Path) -> bool:
 
 
 def _register(
-    function: Callable[P, R], *, name: str | None, chosen: TaskOptions, run_in: str | None = None
+    function: Callable[P, R],
+    *,
+    name: str | None,
+    chosen: TaskOptions,
+    run_in: str | None = None,
+    fair_by: str | None = None,
 ) -> Task[P, R]:
     if not inspect.isroutine(function):
         raise ConfigError(f"@task is for functions, not for {shown(function)}")
@@ -262,6 +280,8 @@ def _register(
     task_name = _check_name(_default_name(function) if name is None else name)
     registered: Task[P, R] = Task(function, task_name, chosen)
     registered.run_in = run_in
+    if fair_by is not None:
+        registered.argument_options = {"fair_key": Parameter(function, fair_by, "fair_by")}
     _check_thread(registered)
     registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)
@@ -329,9 +349,7 @@ def _restore(module: str, qualname: str, chosen: TaskOptions) -> Task[..., Any]:
     restored = cast("Task[..., Any]", found)
     if restored.chosen == chosen:
         return restored
-    changed = Task(restored.function, restored.name, chosen)
-    changed.run_in = restored.run_in
-    return changed
+    return restored._with(chosen)
 
 
 def _check_thread(checked: Task[..., Any]) -> None:

@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
+from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.queue_turns import QueueTurns
@@ -69,14 +70,16 @@ class Dispatcher:
             while left > 0 and (count := self._give(lanes[0], given, waiting, now)):
                 left -= count
         else:
-            heads = Heads(lanes)
+            heads = Heads(lanes, queue.fair)
             while heads.are_left:
                 self._give_next(heads, given, now)
 
     def _give_in_turns(self, queues: list[Queue], given: Given, now: float) -> None:
         """Give tasks of those queues in turn that have some for which nodes have credit (``queues.py``)."""
         is_settled = self._tasks.is_settled
-        served = [(queue, heads) for queue in queues if (heads := Heads(queue.served_lanes(is_settled))).are_left]
+        served = [
+            (queue, heads) for queue in queues if (heads := Heads(queue.served_lanes(is_settled), queue.fair)).are_left
+        ]
         turns = QueueTurns(self._tasks.queues, [queue for queue, _ in served])
         while (index := turns.next()) >= 0:
             heads = served[index][1]
@@ -131,13 +134,19 @@ class Dispatcher:
 
 
 class Heads:
-    """The first tasks of several lanes, the first of them in front: of the highest priority, then the oldest."""
+    """The first tasks of several lanes of a queue, the first of them in front: of the highest priority, then of the
+    fair key whose turn it is, then the oldest."""
 
-    __slots__ = ("_heap", "_lanes")
+    __slots__ = ("_fair", "_heap", "_lanes")
 
-    def __init__(self, lanes: list[Lane]) -> None:
+    def __init__(self, lanes: list[Lane], fair: FairTurns) -> None:
         self._lanes = lanes
-        self._heap = [(-head.priority, head.age, index) for index, lane in enumerate(lanes) if (head := lane.head())]
+        self._fair = fair
+        self._heap = [
+            (-head.priority, lane.turn(), head.age, index)
+            for index, lane in enumerate(lanes)
+            if (head := lane.head()) is not None
+        ]
         heapify(self._heap)
 
     @property
@@ -147,11 +156,19 @@ class Heads:
     @property
     def first(self) -> Lane:
         """The lane whose turn it is."""
-        return self._lanes[self._heap[0][2]]
+        while self._fair.keys:  # a key may have been given a task of another lane since
+            index = self._heap[0][3]
+            lane = self._lanes[index]
+            head = lane.head()
+            if head is None or (rank := (-head.priority, lane.turn(), head.age, index)) == self._heap[0]:
+                return lane
+            heapreplace(self._heap, rank)
+        return self._lanes[self._heap[0][3]]
 
     def moved(self, head: Task | None) -> None:
         """This is the first task of that lane now. None: it is not looked at again."""
         if head is None:
             heappop(self._heap)
         else:
-            heapreplace(self._heap, (-head.priority, head.age, self._heap[0][2]))
+            index = self._heap[0][3]
+            heapreplace(self._heap, (-head.priority, self._lanes[index].turn(), head.age, index))

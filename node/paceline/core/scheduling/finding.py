@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final, TypeAlias
 
+from paceline.core.scheduling.lanes import look_back
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
@@ -120,8 +121,7 @@ def _look_at_waiting(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[
     while part < len(lines):
         if page.is_full:
             return part, at
-        lane, priority = lines[part]
-        some, begin = lane.look_back(priority, at or MAX_INT, page.left)
+        some, begin = look_back(lines[part], at or MAX_INT, page.left)
         at = begin + len(some)
         for task in reversed(some):
             if page.is_full:

@@ -1,7 +1,8 @@
 """Tasks that are ready to run, in the order in which they should.
 
-Higher priority first, then age. Tasks whose names the same nodes can run share a lane; a cluster of identical nodes has
-one lane, and one more for names that no node knows (yet). The dispatcher asks lanes, not tasks, whether a node is free.
+Higher priority first, then age; if any of them names a fair key, keys take turns before age counts (``fair_lines.py``).
+Tasks whose names the same nodes can run share a lane; a cluster of identical nodes has one lane, and one more for names
+that no node knows (yet). The dispatcher asks lanes, not tasks, whether a node is free.
 
 When nodes come and go, a lane only gets other nodes: its tasks stay where they are, be they a million. They are sorted
 anew only if the lane is split: when a node comes that runs some of its names and not others.
@@ -19,11 +20,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Set
+from heapq import merge
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
 from paceline.core.scheduling.credits import Row
+from paceline.core.scheduling.fair_lines import FairLine, FairTurns, insert
 from paceline.core.scheduling.places import Place
 from paceline.core.scheduling.runners import Runners
 from paceline.core.state.task import State, Task
@@ -40,7 +43,7 @@ _age: Final = attrgetter("age")
 class Lane:
     """The waiting tasks that one set of nodes can run."""
 
-    __slots__ = ("_queues", "_state", "_top", "lanes", "names", "nodes", "row")
+    __slots__ = ("_epoch", "_fair", "_lines", "_queues", "_state", "_top", "lanes", "names", "nodes", "row")
 
     def __init__(self, lanes: Lanes) -> None:
         """``lanes``: all of them, which count what is here."""
@@ -51,27 +54,32 @@ class Lane:
         self._state = lanes.state
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
         self._top = 0  # no task has a higher priority than this
+        self._fair = lanes.fair
+        self._epoch = -1  # of these turns, in which these lines were made
+        self._lines: list[FairLine | None] = []  # by priority; while no key is known, all tasks are in the queues
 
     def push(self, task: Task) -> None:
         """Add a task that is younger than all here, behind those of its priority."""
-        self._queues[task.priority].append(task)
+        if self._fair.keys or (task.options is not None and task.options.fair_key):
+            self._line(task.priority).push(task)
+        else:
+            self._queues[task.priority].append(task)
         self._top = max(self._top, task.priority)
 
     def insert(self, task: Task) -> None:
         """Put back a task that was dispatched before, in front of all younger tasks of its priority. That may be
         anywhere, as tasks of other names wait in this lane, too. Cost: little at the ends; in between, a few looks and
         a nanosecond or two for each task up to there, as for those that look() skips."""
-        queue = self._queues[task.priority]
-        if not queue or task.age < queue[0].age:
-            queue.appendleft(task)
-        elif task.age > queue[-1].age:
-            queue.append(task)
+        if self._fair.keys or (task.options is not None and task.options.fair_key):
+            self._line(task.priority).insert(task)
         else:
-            queue.insert(bisect_left(queue, task.age, key=_age), task)
+            insert(self._queues[task.priority], task)
         self._top = max(self._top, task.priority)
 
     def head(self) -> Task | None:
-        """The next task, left in place: the oldest of the highest priority."""
+        """The next task, left in place: the oldest of the highest priority, and of the key whose turn it is."""
+        if self._fair.keys:
+            return self._fair_head()
         while True:
             queue = self._queues[self._top]
             while queue:
@@ -82,10 +90,52 @@ class Lane:
                 return None
             self._top -= 1
 
+    def _fair_head(self) -> Task | None:
+        while True:
+            if self._queues[self._top] or self._known_line(self._top) is not None:
+                head = self._line(self._top).head()
+                if head is not None:
+                    return head
+            if not self._top:
+                return None
+            self._top -= 1
+
+    def turn(self) -> int:
+        """When it is the turn of the task that head() returned, of those of its priority; 0 while no key is known."""
+        return self._line(self._top).turn() if self._fair.keys else 0
+
+    def _known_line(self, priority: int) -> FairLine | None:
+        return self._lines[priority] if self._epoch == self._fair.epoch else None
+
+    def _line(self, priority: int) -> FairLine:
+        if self._epoch != self._fair.epoch:
+            self._epoch = self._fair.epoch
+            self._lines = [None] * len(self._queues)
+        line = self._lines[priority]
+        if line is None:
+            line = self._lines[priority] = FairLine(self._fair, priority, self._state, self._queues[priority])
+        return line
+
+    def queues(self, priority: int) -> list[deque[Task]]:
+        """The tasks of this priority: of each fair key, in order of age; and some that have left. Not to be changed."""
+        line = self._known_line(priority)
+        return [self._queues[priority]] if line is None else line.queues()
+
+    def _all_queues(self) -> list[deque[Task]]:
+        """Those of all priorities, the highest first."""
+        if self._epoch != self._fair.epoch:
+            return list(reversed(self._queues))
+        return [queue for priority in range(len(self._queues) - 1, -1, -1) for queue in self.queues(priority)]
+
+    def fair_lines(self) -> list[tuple[int, str]]:
+        """The priority and key of each line."""
+        lines = self._lines if self._epoch == self._fair.epoch else []
+        return [(priority, key) for priority, line in enumerate(lines) if line is not None for key in line.names()]
+
     def oldest_arrived_at(self) -> float:
-        """When the oldest of the first tasks of each priority arrived; inf if none waits."""
+        """When the oldest of the first tasks of each priority and key arrived; inf if none waits."""
         oldest = float("inf")
-        for queue in self._queues:
+        for queue in self._all_queues():
             for _ in range(STALE_SKIPPED):
                 if not queue or queue[0].state == self._state:
                     break
@@ -96,46 +146,47 @@ class Lane:
 
     def pop(self, task: Task) -> None:
         """Take the task that head() returned."""
-        self._queues[self._top].popleft()
+        if self._fair.keys:
+            self._line(self._top).pop()
+        else:
+            self._queues[self._top].popleft()
         self.lanes.uncount(task)
 
     def tasks(self) -> list[Task]:
-        """Every waiting task, in order."""
-        return [task for queue in reversed(self._queues) for task in queue if task.state == self._state]
+        """Every waiting task, by priority and in the order in which they came."""
+        found: list[Task] = []
+        for priority in range(len(self._queues) - 1, -1, -1):
+            found += [task for task in merge(*self.queues(priority), key=_age) if task.state == self._state]
+        return found
 
     def length(self) -> int:
         """How many tasks are in the queues, those that have left among them."""
-        return sum(map(len, self._queues))
+        return sum(map(len, self._all_queues()))
 
     def look(self, skip: int, limit: int) -> list[Task]:
         """``limit`` tasks behind the first ``skip``, in order, and those that have left among them. Cost: that of
         ``limit``, and a nanosecond or two for each that is skipped: a queue is rotated, as only its ends are near."""
         found: list[Task] = []
-        for queue in reversed(self._queues):
+        for queue in self._all_queues():
             if skip >= len(queue):
                 skip -= len(queue)
                 continue
+            if len(found) >= limit:
+                break
             queue.rotate(-skip)
             found += islice(queue, min(len(queue) - skip, limit - len(found)))
             queue.rotate(skip)
             skip = 0
         return found
 
-    def look_back(self, priority: int, end: int, limit: int) -> tuple[list[Task], int]:
-        """Of the first ``end`` tasks of this priority the last ``limit``, in order, and those that have left among
-        them; and how many there are before these. Cost: as that of look()."""
-        queue = self._queues[priority]
-        end = min(end, len(queue))
-        begin = max(0, end - limit)
-        queue.rotate(-begin)
-        found = list(islice(queue, end - begin))
-        queue.rotate(begin)
-        return found, begin
-
     def look_from(self, priority: int, age: int, limit: int) -> list[Task]:
         """``limit`` tasks of this priority from this age on, in order, and those that have left among them. Cost: a few
-        looks, and as that of look()."""
-        queue = self._queues[priority]
+        looks for each fair key, and as that of look()."""
+        queues = self.queues(priority)
+        if len(queues) > 1:
+            parts = [islice(queue, bisect_left(queue, age, key=_age), None) for queue in queues]
+            return list(islice(merge(*parts, key=_age), limit))
+        queue = self._queues[priority] if not queues else queues[0]
         begin = bisect_left(queue, age, key=_age) if age else 0
         queue.rotate(-begin)
         found = list(islice(queue, min(len(queue) - begin, limit)))
@@ -144,15 +195,35 @@ class Lane:
 
     def sweep(self) -> None:
         """Let go of the tasks that have left."""
-        state = self._state
-        self._queues = tuple([deque([task for task in queue if task.state == state]) for queue in self._queues])
+        for queue in self._all_queues():
+            kept = [task for task in queue if task.state == self._state]
+            queue.clear()
+            queue.extend(kept)
+        self._sweep_lines()
+
+    def _sweep_lines(self) -> None:
+        for line in self._lines:
+            if line is not None and self._epoch == self._fair.epoch:
+                line.sweep()
 
     def drain(self) -> list[Task]:
         """Take every waiting task, in order, to be pushed again."""
         tasks = self.tasks()
-        for queue in self._queues:
+        for queue in self._all_queues():
             queue.clear()
+        self._sweep_lines()
         return tasks
+
+
+def look_back(queue: deque[Task], end: int, limit: int) -> tuple[list[Task], int]:
+    """Of the first ``end`` of these tasks the last ``limit``, in order, and those that have left among them; and how
+    many there are before these. Cost: as that of Lane.look()."""
+    end = min(end, len(queue))
+    begin = max(0, end - limit)
+    queue.rotate(-begin)
+    found = list(islice(queue, end - begin))
+    queue.rotate(begin)
+    return found, begin
 
 
 class WaitingName:
@@ -167,10 +238,11 @@ class WaitingName:
 
 class Lanes(Place):
     """All lanes of the tasks of one queue in one state. ``runners`` say which nodes can run a name. ``by_priority``:
-    how many wait."""
+    how many wait. ``fair``: the turns of fair keys in this queue."""
 
-    def __init__(self, runners: Runners | None = None, state: int = State.READY) -> None:
+    def __init__(self, runners: Runners | None = None, state: int = State.READY, fair: FairTurns | None = None) -> None:
         super().__init__(state)
+        self.fair = fair if fair is not None else FairTurns()
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
         self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
@@ -293,6 +365,7 @@ class Lanes(Place):
                 lane.names.remove(name)
                 del self._names[name]
         if not lane.names:
+            lane.drain()
             return
         moved = sorted(lane.names & changed)
         parts: dict[frozenset[str], Lane] = {}

@@ -29,7 +29,7 @@ The file is long since it is all of that: who moves a task elsewhere breaks what
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
@@ -460,13 +460,14 @@ class LiveTasks:
         """The tasks of this name that wait for their moments, behind the first ``skip``."""
         return islice(self._delayed.by_name.get(name, _NO_TASKS).values(), skip, None)
 
-    def lines(self) -> list[tuple[Lane, int]]:
-        """Every line of tasks that wait: a lane, and a priority. Some of them are empty."""
+    def lines(self) -> list[deque[Task]]:
+        """Every line of tasks that wait: of a lane, a priority and a fair key. Some of them are empty."""
         return [
-            (lane, priority)
+            queue
             for lanes in self.queues.lanes
             for lane in lanes.lanes
             for priority in range(PRIORITY_MAX + 1)
+            for queue in lane.queues(priority)
         ]
 
     def lanes_of(self, name: str) -> list[Lane]:
@@ -535,6 +536,9 @@ class LiveTasks:
         for queue in self.queues.by_name.values():
             if queue.live != named[queue.name]:
                 raise Misplaced(f"{queue.live} live tasks of queue {queue.name} are counted, not {named[queue.name]}")
+            lines = [line for lanes in queue.lanes for lane in lanes.lanes for line in lane.fair_lines()]
+            if wrong := queue.fair.miscounted(lines):
+                raise Misplaced(f"of queue {queue.name} {wrong}")
         for lanes in self.queues.lanes:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")

@@ -16,6 +16,7 @@ from collections.abc import Set
 from typing import Final
 
 from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane, Lanes
 from paceline.core.scheduling.runners import Runners
 from paceline.core.state.task import State, Task
@@ -29,10 +30,11 @@ SWEEP_QUEUES: Final = 64
 class Queue:
     """The waiting tasks of one queue, by what has to be told apart: ``ready``; ``unlogged``, that need no log;
     ``alone``, that run alone; and those that are recovered. ``turn``: when it is due a task, in virtual time.
-    ``live``: how many live tasks with options are in it, wherever they are."""
+    ``live``: how many live tasks with options are in it, wherever they are. ``fair``: the turns of fair keys."""
 
     __slots__ = (
         "alone",
+        "fair",
         "is_paused",
         "lanes",
         "live",
@@ -52,11 +54,12 @@ class Queue:
         self.is_paused = False
         self.turn = 0
         self.live = 0
-        self.ready = Lanes(runners, State.READY)
-        self.unlogged = Lanes(runners, State.READY)
-        self.alone = Lanes(alone, State.READY)
-        self.recovered = Lanes(runners, State.RECOVERED)
-        self.recovered_alone = Lanes(alone, State.RECOVERED)
+        self.fair = FairTurns()
+        self.ready = Lanes(runners, State.READY, self.fair)
+        self.unlogged = Lanes(runners, State.READY, self.fair)
+        self.alone = Lanes(alone, State.READY, self.fair)
+        self.recovered = Lanes(runners, State.RECOVERED, self.fair)
+        self.recovered_alone = Lanes(alone, State.RECOVERED, self.fair)
         self.lanes: tuple[Lanes, ...] = (
             self.ready,
             self.unlogged,

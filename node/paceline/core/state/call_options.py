@@ -88,6 +88,8 @@ class CallOptions:
         self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries)
         self.may_be_kept: Final[bool] = bool(is_keyed or wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # nearly all are ASCII
+        if "fair_key" in wire:
+            texts_bytes += LINE_BYTES
         if is_keyed:
             texts_bytes += KEY_BYTES
         self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
@@ -97,6 +99,12 @@ class CallOptions:
         """In which it waits."""
         queue: str = self._map.get("queue", DEFAULT_QUEUE)
         return queue
+
+    @property
+    def fair_key(self) -> str:
+        """With which it waits for its turn, "" for none."""
+        key: int | str = self._map.get("fair_key", 0)
+        return key if isinstance(key, str) else ""
 
     @property
     def max_attempts(self) -> int:
@@ -158,6 +166,9 @@ FAILURE_BYTES: Final = 200 + SUMMARY_LIMIT_BYTES
 """What is kept of one takes so much at most."""
 KEY_BYTES: Final = 4 * KEY_CHARS
 """What a key may take beyond a byte for each of its characters, as Python holds them."""
+LINE_BYTES: Final = 1_000
+"""What a line of its own takes, in which a task with a fair key may wait, and such a key beyond a byte for each of its
+characters."""
 _UNIQUE_FOR_MS: Final = UNIQUE_FOR_S * 1000
 _BACKOFF_MS: Final = int(BACKOFF_S * 1000)
 _BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)
