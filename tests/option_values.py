@@ -6,7 +6,22 @@ from typing import Any
 
 from paceline_protocol.limits import MAX_QUEUE_CHARS
 from paceline_protocol.moments import FROM_NOW_MAX_MS
-from paceline_protocol.option_types import ERRORS_CHARS, KEY_CHARS, Errors, Key, Moment, OptionType, Origin, QueueName
+from paceline_protocol.option_types import (
+    ERRORS_CHARS,
+    KEY_CHARS,
+    Errors,
+    Key,
+    Moment,
+    Needs,
+    OptionType,
+    Origin,
+    QueueName,
+    Tags,
+)
+from paceline_protocol.places import AMOUNT_MAX, PLACE_NAME_CHARS, TAGS_LIMIT
+
+MANY_NAMES = [f"{number:0{PLACE_NAME_CHARS}}" for number in range(TAGS_LIMIT)]
+TOO_MANY = ",".join([f"{number:02}" for number in range(TAGS_LIMIT + 1)])
 
 
 def carried(type: OptionType) -> tuple[Any, ...]:
@@ -19,6 +34,10 @@ def carried(type: OptionType) -> tuple[Any, ...]:
         return "default", "orders", "Video.high-1:a_b", "q" * MAX_QUEUE_CHARS
     if isinstance(type, Key):
         return 0, "k", "order 42", "\U0001f600" * KEY_CHARS
+    if isinstance(type, Tags):
+        return 0, "ssd", "ssd,zone-a", ",".join(sorted(MANY_NAMES))
+    if isinstance(type, Needs):
+        return 0, "gpu=1", f"gpu=2,memory_mb={AMOUNT_MAX}", ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
 
@@ -33,5 +52,10 @@ def not_carried(type: OptionType) -> tuple[Any, ...]:
         return "", "q" * (MAX_QUEUE_CHARS + 1), "a b", "a/b", "a\n", "\u00fc", 0, 1, True, None, b"orders"
     if isinstance(type, Key):
         return "", "k" * (KEY_CHARS + 1), "a\n", "\udcff", 1, True, None, b"k", 1.5, ("k",)
+    if isinstance(type, Tags):
+        return "", "a b", "b,a", "a,a", "a,", "x" * (PLACE_NAME_CHARS + 1), TOO_MANY, 1, True, None, b"ssd", ("ssd",)
+    if isinstance(type, Needs):
+        wrong = ("gpu", "gpu=", "gpu=0", "gpu=01", "gpu=-1", "gpu=1.5", "b=1,a=1", "a=1,a=2", f"gpu={AMOUNT_MAX + 1}")
+        return *wrong, "", "=1", "a=\u0661", TOO_MANY.replace(",", "=1,") + "=1", 1, True, None, b"gpu=1", {"gpu": 1}
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)

@@ -27,6 +27,16 @@ from paceline.memory import memory_bytes
 from paceline.security import CurveKeys
 from paceline_protocol.limits import MAX_QUEUES, PAYLOAD_LIMIT_BYTES, PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
+from paceline_protocol.places import (
+    CPU,
+    MEMORY,
+    PLACE_NAME_RULE,
+    TAGS_LIMIT,
+    amounts_text,
+    is_place_name,
+    read_amount,
+    tags_text,
+)
 
 LOOPBACK_HOST = "127.0.0.1"
 WILDCARD_HOSTS = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not bound to
@@ -153,6 +163,8 @@ class NodeConfig:
         None  # a worker is replaced that comes to this, or to one of the next two; None: never
     )
     queues: str | None = None  # takes tasks of these alone, with commas between them; None: of all queues
+    tags: tuple[str, ...] = ()  # that tasks may ask for
+    resources: tuple[str, ...] = ()  # NAME=AMOUNT, which tasks may take parts of; beside what the machine has
     async_slots: int = ASYNC_SLOTS  # async tasks that one worker runs at once; 1: one after the other, as others
     worker_max_age_s: float | None = None
     worker_max_rss_bytes: int | None = None
@@ -242,6 +254,30 @@ class NodeConfig:
         if len(self.queue_names) > MAX_QUEUES:
             raise ConfigError(f"--queues names {len(self.queue_names)} queues; at most {MAX_QUEUES}")
 
+    @property
+    def tags_text(self) -> str:
+        """Its tags, as nodes tell each other."""
+        return tags_text(self.tags)
+
+    @property
+    def amounts_text(self) -> str:
+        """What it declares, likewise: of CPUs and of memory what the machine has, unless it is said."""
+        if not self.most_workers:
+            return ""
+        said = _amounts(self.resources)
+        memory = memory_bytes()
+        found = {CPU: usable_cpus(), MEMORY: 0 if memory is None else memory // MIB} | said
+        return amounts_text((name, amount) for name, amount in found.items() if amount)
+
+    def _validate_places(self) -> None:
+        for tag in self.tags:
+            if not is_place_name(tag):
+                raise ConfigError(f"--tag {named(tag)} can't be used: a tag has {PLACE_NAME_RULE}")
+        if len(set(self.tags)) > TAGS_LIMIT:
+            raise ConfigError(f"--tag is given {len(set(self.tags))} times; a node has {TAGS_LIMIT} tags at most")
+        if len({CPU, MEMORY, *_amounts(self.resources)}) > TAGS_LIMIT:
+            raise ConfigError(f"--resource names more than {TAGS_LIMIT} resources with {CPU} and {MEMORY}")
+
     def _validate_work(self) -> None:
         if self.max_workers is None:
             _check_range("--workers", self.workers, 0, WORKERS_MAX)
@@ -254,6 +290,7 @@ class NodeConfig:
         _check_range("--async-slots", self.async_slots, 1, ASYNC_SLOTS_MAX)
         if self.queues is not None:
             self._validate_queues(self.queues)
+        self._validate_places()
         self._validate_lifetimes()
         if not 0 <= self.drain_timeout_s <= DRAIN_TIMEOUT_MAX_S:  # which nan is not either
             raise ConfigError(
@@ -377,6 +414,21 @@ def _checked_host(option: str, host: str, advice: str) -> str:
 def _refuse_nobodys(option: str, host: str, advice: str) -> None:
     if why := why_nobodys(host):
         raise ConfigError(f"{option} {host} is {why}; {advice}")
+
+
+def _amounts(resources: tuple[str, ...]) -> dict[str, int]:
+    """What ``--resource`` says; 0 of what the node is not to declare. Raises ConfigError."""
+    found: dict[str, int] = {}
+    for text in resources:
+        name, _, amount = text.partition("=")
+        try:
+            name, number = (name, 0) if amount == "0" and is_place_name(name) else read_amount(text)
+        except ValueError as error:
+            raise ConfigError(f"--resource {named(text)} can't be used: {error}") from None
+        if name in found:
+            raise ConfigError(f"--resource names {name} twice; say once how much of it there is")
+        found[name] = number
+    return found
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -8,7 +8,7 @@ and types stand here too, three times: as the fields of TaskOptions, and as the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self, TypeAlias, TypedDict
@@ -78,11 +78,15 @@ class TaskOptions:
     idempotency_key: str | None = None
     unique_for: Time | None = None
     fair_key: str | None = None
+    tags: Iterable[str] | None = None
+    needs: Mapping[str, int] | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("retry_on", "dont_retry_on"):  # names from now on: an iterator gives what it has once
             object.__setattr__(self, name, _error_names(getattr(self, name)))
+        if isinstance(self.tags, Iterable) and not isinstance(self.tags, str | Mapping):
+            object.__setattr__(self, "tags", tuple(self.tags))
         object.__setattr__(self, "wire_options", _wire_options(self))
 
     def changed(self, changes: OptionChanges) -> Self:
@@ -146,6 +150,8 @@ class OptionKeywords(TypedDict, total=False):
     idempotency_key: str | None
     unique_for: Time | None
     fair_key: str | None
+    tags: Iterable[str] | None
+    needs: Mapping[str, int] | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -177,6 +183,8 @@ class OptionChanges(TypedDict, total=False):
     idempotency_key: str | None
     unique_for: Time | None
     fair_key: str | None
+    tags: Iterable[str] | None
+    needs: Mapping[str, int] | None
 
 
 def _error_names(given: Any) -> Any:

@@ -35,6 +35,7 @@ from paceline_protocol.messages import schedules as s
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 from paceline_protocol.options import BY_KEY, contradiction
+from paceline_protocol.places import is_amounts, is_tags
 
 Check = Callable[[Any], None]
 
@@ -90,6 +91,18 @@ def queue_names(value: Any) -> None:
         raise LimitExceeded("queues of one node", len(value), MAX_QUEUES)
     for item in value:
         queue_name(item)
+
+
+def tags(value: Any) -> None:
+    """What a node has."""
+    if not is_tags(value):
+        raise ValueError(f"tags are expected, in order, with commas between them, not {_kind_of(value)}")
+
+
+def amounts(value: Any) -> None:
+    """What a node declares."""
+    if not is_amounts(value):
+        raise ValueError(f"amounts are expected, in order, with commas between them, not {_kind_of(value)}")
 
 
 def weight(value: Any) -> None:

@@ -27,6 +27,8 @@ _NAMED: Final[dict[str, f.Check]] = {
     "request-ids": f.request_ids,
     "queue-name": f.queue_name,
     "queue-names": f.queue_names,
+    "tags": f.tags,
+    "amounts": f.amounts,
     "entry-kind": f.entry_kind,
 }
 _BATCHES: Final[dict[str, f.Check]] = {"assignment": f.assignments, "outcome": f.outcomes, "result": f.results}

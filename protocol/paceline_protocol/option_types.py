@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from paceline_protocol import moments
 from paceline_protocol.forms import qualified_name
 from paceline_protocol.limits import MAX_INT, MAX_QUEUE_CHARS
+from paceline_protocol.places import (
+    PLACE_NAME_RULE,
+    TAGS_LIMIT,
+    amounts_text,
+    checked_amount,
+    checked_name,
+    is_amounts,
+    is_tags,
+    read_amount,
+    tags_text,
+)
 
 ERRORS_CHARS: Final = 500
 """Of the names of exceptions that one option has."""
@@ -353,6 +364,74 @@ _QUEUE_NAME: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_QUEUE_CHARS}}}", re.A
 def is_queue_name(value: object) -> bool:
     """Whether this can be the name of a queue."""
     return type(value) is str and _QUEUE_NAME.fullmatch(value) is not None
+
+
+class Tags(OptionType):
+    """Tags that a node is to have, as ``places.py`` writes them. None is for none, which is 0 on the wire where that
+    has to be said."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0, "str, tags; or 0 none")
+        self.metavar = "TAG[,TAG...]"
+
+    def is_valid(self, value: object) -> bool:
+        return bool(value) and is_tags(value) if type(value) is str else type(value) is int and value == 0
+
+    @property
+    def on_wire(self) -> str:
+        return "0, or a string of tags, in order, with commas between them"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, str) or not isinstance(value, Iterable) or isinstance(value, Mapping):
+            raise ValueError("it is a list of tags, as ['ssd'], or None")
+        tags = set(map(checked_name, value))
+        if len(tags) > TAGS_LIMIT:
+            raise ValueError(f"it names {len(tags)} tags; {TAGS_LIMIT} at most")
+        return tags_text(tags) or None
+
+    def read(self, text: str) -> Any:
+        return text.split(",")
+
+    @property
+    def values(self) -> str:
+        return f"a list of up to {TAGS_LIMIT} tags, each of {PLACE_NAME_RULE}"
+
+
+class Needs(OptionType):
+    """Amounts of resources that a node is to have free, as ``places.py`` writes them. None is for none, likewise."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0, "str, amounts; or 0 none")
+        self.metavar = "NAME=AMOUNT[,...]"
+
+    def is_valid(self, value: object) -> bool:
+        return bool(value) and is_amounts(value) if type(value) is str else type(value) is int and value == 0
+
+    @property
+    def on_wire(self) -> str:
+        return "0, or a string of amounts, NAME=AMOUNT, in order, with commas between them"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise ValueError("it is a dict of resources and amounts, as {'gpu': 1}, or None")
+        amounts = {(name := checked_name(key)): checked_amount(name, amount) for key, amount in value.items()}
+        if len(amounts) > TAGS_LIMIT:
+            raise ValueError(f"it names {len(amounts)} resources; {TAGS_LIMIT} at most")
+        return amounts_text(amounts.items()) or None
+
+    def read(self, text: str) -> Any:
+        items = [read_amount(item) for item in text.split(",")]
+        if len(dict(items)) < len(items):
+            raise ValueError("it names a resource twice")
+        return dict(items)
+
+    @property
+    def values(self) -> str:
+        return f"a dict of up to {TAGS_LIMIT} resources and whole amounts"
 
 
 class Key(OptionType):

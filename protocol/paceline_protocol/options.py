@@ -43,10 +43,12 @@ from paceline_protocol.option_types import (
     KeepOrNot,
     Key,
     Moment,
+    Needs,
     OptionType,
     Origin,
     QueueName,
     Span,
+    Tags,
     Whole,
     YesOrNo,
 )
@@ -78,6 +80,8 @@ KEYS_LEVEL: Final = 18
 """The feature level of calls with a key."""
 FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
+PLACES_LEVEL: Final = 22
+"""The feature level of what tasks ask of the nodes that run them."""
 UNIQUE_FOR_S: Final = 60
 """For how long after its end a task holds its key, if its call does not say. Whatever a client submits again after a
 failover has come by then."""
@@ -290,6 +294,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ("leader",),
         "with whom it takes turns within its queue: those of each key have equal shares",
         level=FAIRNESS_LEVEL,
+    ),
+    _option(
+        "tags",
+        Tags(),
+        ("leader",),
+        "which tags a node has to have that runs it: all of these",
+        level=PLACES_LEVEL,
+    ),
+    _option(
+        "needs",
+        Needs(),
+        ("leader", "node"),
+        "which amounts of what its node declares it takes while it runs",
+        level=PLACES_LEVEL,
     ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.

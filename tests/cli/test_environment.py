@@ -296,7 +296,16 @@ def test_no_password_of_a_variable_is_shown(
 def test_a_variable_that_is_no_setting_is_named_with_what_may_be_meant(
     started: list[NodeConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("PROT", "DATADIR", "ZZZ", "PREFETCH", "CONNECT", "WORKER_NODE", "SERVICE_HOST", "PORT_7077_TCP_ADDR"):
+    for name in (
+        "PROT",
+        "DATADIR",
+        "ZZZZZZZZZZZZZZZZ",
+        "PREFETCH",
+        "CONNECT",
+        "WORKER_NODE",
+        "SERVICE_HOST",
+        "PORT_7077_TCP_ADDR",
+    ):
         monkeypatch.setenv(f"PACELINE_{name}", "9")
     monkeypatch.setenv("PACELINE_PORT", "tcp://10.0.0.1:7077")
     assert run(["node", "tasks"]) == 0
@@ -304,7 +313,7 @@ def test_a_variable_that_is_no_setting_is_named_with_what_may_be_meant(
     assert lines[:3] == [
         "PACELINE_DATADIR is set and means nothing to paceline: did you mean PACELINE_DATA_DIR?",
         "PACELINE_PROT is set and means nothing to paceline: did you mean PACELINE_PORT?",
-        "PACELINE_ZZZ is set and means nothing to paceline: no option is called so (paceline node --help)",
+        "PACELINE_ZZZZZZZZZZZZZZZZ is set and means nothing to paceline: no option is called so (paceline node --help)",
     ]
     assert "Kubernetes" in lines[3]
     assert len(lines) == 4

@@ -24,6 +24,7 @@ EXAMPLES = {
     "prices.py",
     "orders.py",
     "pool.py",
+    "shelf.py",
     "squares.py",
     "reports.py",
     "studio.py",

@@ -88,6 +88,8 @@ class Samples:
             "name": lambda _: random.choice(NAMES),
             "queue-name": lambda _: random.choice(QUEUES),
             "queue-names": lambda _: tuple(random.sample(QUEUES, random.randrange(3))),
+            "tags": lambda _: random.choice(("", "ssd", "ssd,zone-a")),
+            "amounts": lambda _: random.choice(("", "gpu=2", "gpu=1,memory_mb=500")),
             "entry-kind": lambda _: random.choice((*map(int, EntryKind), MAX_ENTRY_KIND)),
             "assignment": lambda _: self._assignment(),
             "outcome": lambda _: self._outcome(),

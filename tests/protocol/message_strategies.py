@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_QUEUE_CHARS
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.option_types import Errors, OptionType, Origin, QueueName
+from paceline_protocol.option_types import Errors, Needs, OptionType, Origin, QueueName, Tags
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
+from paceline_protocol.places import AMOUNT_MAX, amounts_text, tags_text
 
 integers = st.integers(0, MAX_INT)
 ids = st.binary(min_size=16, max_size=16)
@@ -18,6 +19,10 @@ names = st.text(min_size=1, max_size=30)
 
 
 queue_names = st.from_regex(rf"[A-Za-z0-9._:-]{{1,{MAX_QUEUE_CHARS}}}", fullmatch=True)
+tags = st.lists(queue_names, max_size=4).map(tags_text)
+amounts = st.dictionaries(queue_names, st.integers(1, AMOUNT_MAX), max_size=4).map(
+    lambda found: amounts_text(found.items())
+)
 
 
 def _values(type: OptionType) -> st.SearchStrategy[Any]:
@@ -27,6 +32,10 @@ def _values(type: OptionType) -> st.SearchStrategy[Any]:
         return ids.map(bytes.hex)
     if isinstance(type, QueueName):
         return queue_names
+    if isinstance(type, Tags):
+        return st.just(0) | tags.filter(bool)
+    if isinstance(type, Needs):
+        return st.just(0) | amounts.filter(bool)
     return st.integers(0, type.highest)
 
 
@@ -55,6 +64,8 @@ NAMED: dict[str, st.SearchStrategy[Any]] = {
     "name": names,
     "queue-name": queue_names,
     "queue-names": several(queue_names),
+    "tags": tags,
+    "amounts": amounts,
     "request-ids": st.lists(ids, max_size=3).map(tuple),
     "entry-kind": st.integers(0, MAX_ENTRY_KIND),  # known here or not
     "assignment": assignments,

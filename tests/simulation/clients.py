@@ -129,6 +129,8 @@ class SimulatedClient:
                 asked = {**(asked or {}), "queue": world.queue_rng.choice(QUEUES)}
                 if self.submitted % 3:
                     asked["fair_key"] = f"key {self.submitted % 3}"
+            if world.faults.places and world.place_rng.random() < world.faults.places:
+                asked = {**(asked or {}), **world.place_rng.choice(options.PLACES)}
             if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
                 name = tasks.RAISE
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:

@@ -50,6 +50,8 @@ class DiskCopy:
     identity: Identity
 
 
+DECLARED = (("ssd,zone-a", "gpu=2,memory_mb=4"), ("", "gpu=1,memory_mb=3"), ("ssd", "memory_mb=3"))
+"""The tags and amounts of each machine in turn, in worlds where tasks ask for some."""
 SLOWER_TO_FINISH = 10
 """A drain may take so many times as long to finish where a byte takes time between nodes: much is under way in front of
 an account."""
@@ -74,6 +76,7 @@ class SimulatedNode:
         self._disks = 0
         self.is_rival = False  # another machine runs, or ran, on a copy of its disk, or that was put back
         self.kept: DiskCopy | None = None  # its disk as it was at some moment
+        self.tags = self.amounts = ""  # that it declares
         self.limits: dict[str, int] = {}  # of its settings, if they are not those of the world
         self.insert_disk()
 
@@ -111,7 +114,9 @@ class SimulatedNode:
         recovered = journal.open()
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
-        settings = replace(world.settings, feature_level=self._feature_level(), **self.limits)
+        self.tags, self.amounts = DECLARED[self.number % len(DECLARED)] if world.has_places else ("", "")
+        places = {"tags": self.tags, "amounts": self.amounts}
+        settings = replace(world.settings, feature_level=self._feature_level(), **places, **self.limits)
         consensus = Consensus(
             self.identity.node_id,
             timing=settings.timing,

@@ -74,6 +74,16 @@ KEYED: Options = {"idempotency_key": "k", "unique_for": 9_000}
 """Of calls that several clients submit. Ids of simulated tasks do not follow from their keys. No copy of such a
 call is under way for that long."""
 
+PLACES: tuple[Options, ...] = (
+    {"needs": "gpu=1"},
+    {"needs": "gpu=2"},
+    {"needs": "gpu=1,memory_mb=2"},
+    {"needs": "memory_mb=3"},
+    {"tags": "ssd"},
+    {"tags": "ssd,zone-a", "needs": "memory_mb=1"},
+)
+"""What tasks ask of nodes in worlds where they do. The first node has all of it."""
+
 WEIGHTS = [weight for weight, _ in MIX]
 MAKERS = [maker for _, maker in MIX]
 

@@ -45,6 +45,7 @@ from simulation.oracle.one_outcome import OneOutcome
 from simulation.oracle.one_place import OnePlace
 from simulation.oracle.oracle import Oracle, all_promises
 from simulation.oracle.paused_queues import PausedQueues
+from simulation.oracle.placed_tasks import PlacedTasks
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
 from simulation.oracle.reading import Reading
 from simulation.oracle.retention import RESULT_TTL, Retention
@@ -227,6 +228,7 @@ FINISHED = e.Finished(3.5, ID, 1, "a", *DONE)
 UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
 TOLD_OVER = e.ToldExpired(8.0, ID)
 IN_VIDEO = {"queue": "video"}
+ON_SSD, TAKES_GPU = {"tags": "ssd"}, {"needs": "gpu=1"}
 RESUME_ASKED = e.QueueAsked(1.6, "video")
 PAUSED, RESUMED = e.QueueAnswered(1.5, "video", True), e.QueueAnswered(1.7, "video", False)
 IN_PLACE = e.Submitted(1.0, ID, {}, DONE, requeued_from=b"a dead task.....")
@@ -258,6 +260,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, RESUMED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(), PAUSED, dispatched(MOMENT)]),
+    (PlacedTasks, [submitted(ON_SSD), e.WorkersHave(2.0, "a", (ID,), "ssd,zone-a", "")]),
+    (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID, ID), "", "gpu=2")]),
     (Draining, [submitted(), TAKES_NONE, TAKES_TASKS, TO_WORKER]),
     (Draining, [submitted(), TAKES_NONE, e.Crashed(2.0, "a", False), TO_WORKER]),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, started(at_s=3.3), FINISHED]),
@@ -565,6 +569,9 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Timing, [submitted(UNLOGGED), told(GONE)], "no moment at which it does"),
     (Timing, [CALM, submitted(SOON), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
     (Timing, [CALM, submitted(SOON), dispatched(MOMENT - 1), ended(GONE, leader_ms=MOMENT)], "expired 3000 ms late"),
+    (PlacedTasks, [submitted(ON_SSD), e.WorkersHave(2.0, "a", (ID,), "zone-a", "")], "a, which has no tag ssd"),
+    (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID,), "", "")], "1 gpu are taken on a, of 0"),
+    (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID, ID), "", "gpu=1")], "2 gpu are taken on a, of 1"),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, dispatched(MOMENT)], "a hands out a task of video, which is paused"),
     (Draining, [submitted(), TAKES_NONE, TO_WORKER], "a takes no tasks, and gives one to a worker"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),

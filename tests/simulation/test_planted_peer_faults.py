@@ -36,7 +36,15 @@ from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
 from paceline.core.reports import questions
-from paceline.core.scheduling import dead_task_requests, due_tasks, nodes, recording, remark_requests, schedule_keeper
+from paceline.core.scheduling import (
+    dead_task_requests,
+    dispatch,
+    due_tasks,
+    nodes,
+    recording,
+    remark_requests,
+    schedule_keeper,
+)
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.credits import NodeLedger
@@ -49,6 +57,7 @@ from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.owners import Owners
+from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_requests import QueueRequests
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queues
@@ -67,6 +76,7 @@ from paceline.core.state.schedules import Schedules
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work import limits, slots
+from paceline.core.work.amounts import TakenAmounts
 from paceline.core.work.async_slot import AsyncSlot
 from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
@@ -90,6 +100,7 @@ from simulation import (
     key_faults,
     limit_faults,
     owner_faults,
+    place_faults,
     queue_faults,
     record_faults,
     remark_faults,
@@ -133,6 +144,8 @@ RIGHT_CLOCKS = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "
 """So that no key is free before its time."""
 STARTS = "core.membership.test_starts:test"
 QUEUES = "core.scheduling.test_queues:test"
+PLACEMENT = "core.scheduling.test_placement:test"
+WITH_PLACES = {"places": 0.7}
 WITH_SCHEDULES = {"schedules": 0.1}
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
@@ -1264,6 +1277,58 @@ FAULTS = [
         found_by=f"{QUEUES}_a_queue_of_whose_tasks_no_node_has_a_slot_free_holds_up_no_other_and_saves_nothing_up",
     ),
     Fault(
+        "gives tasks to nodes that do not have their tags",
+        Requirements,
+        "is_met_by",
+        place_faults.ask_for_no_tags,
+        faults=WITH_PLACES,
+        finding="which has no tag",
+    ),
+    Fault(
+        "nodes trust their leader to know what runs there",
+        TakenAmounts,
+        "begins",
+        place_faults.trust_the_leader,
+        "core.work.test_amounts:test_a_task_waits_at_the_node_until_what_it_takes_is_free_and_others_pass_it",
+    ),
+    Fault(
+        "a new leader does not count what it adopts",
+        NodeLedger,
+        "put",
+        place_faults.forget_what_was_adopted,
+        faults=WITH_PLACES,
+    ),
+    Fault(
+        "a new leader counts twice what it adopts",
+        NodeLedger,
+        "put",
+        place_faults.count_what_was_adopted_twice,
+        faults=WITH_PLACES,
+        finding="is taken at",
+    ),
+    Fault(
+        "does not free what a lost attempt took",
+        NodeLedger,
+        "take",
+        place_faults.keep_what_a_lost_attempt_took,
+        faults=WITH_PLACES,
+        finding="is taken at",
+    ),
+    Fault(
+        "gives nodes more than they declare",
+        Room,
+        "has",
+        place_faults.ask_for_no_amounts,
+        f"{PLACEMENT}_a_node_is_given_no_more_than_it_declares_and_the_rest_waits",
+    ),
+    Fault(
+        "keeps no node for what needs much",
+        dispatch,
+        "keep_nodes",
+        place_faults.keep_no_node,
+        f"{PLACEMENT}_a_task_that_needs_much_is_not_passed_for_ever_by_small_ones",
+    ),
+    Fault(
         "forgets which moment of a schedule has fired",
         Schedules,
         "_fire",
@@ -1393,7 +1458,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 231
+PLANTED = 238
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -173,6 +173,16 @@ def test_no_task_of_a_paused_queue_is_handed_out_under_any_fault(seed: int) -> N
     assert any("queue" in story.options for story in world.stories.values())
 
 
+@in_seeds
+@pytest.mark.parametrize("seed", _seeds())
+def test_no_node_is_over_committed_and_what_some_node_can_run_ends_under_any_fault(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(places=0.5))
+    world.run(4.0)
+    world.heal_and_finish()
+    asked = [story for story in world.stories.values() if "needs" in story.options or "tags" in story.options]
+    assert any(story.starts for story in asked)
+
+
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:
     world = World(101, faults=PEACE)
     world.run(3.0)

@@ -218,10 +218,14 @@ class Watcher:
                     (task.id, f"{node.core.node_id}, which leads,")
                     for lane in lanes
                     for task in lane.tasks()
-                    if task.name in names
+                    if task.name in names and lane.lanes.placement is None
                 )
             node_id, slots = node.core.node_id, node.core.leader_link.slots
-            waiting.update((each[0], node_id) for each in (slots.async_queue if is_async else slots.queue))
+            waiting.update(
+                (each[0], node_id)
+                for each in (slots.async_queue if is_async else slots.queue)
+                if not (each[4] or {}).get("needs")
+            )
             for worker in node.workers:
                 slot = slots.workers.get(worker.worker_id)
                 if slot is not None and slot.is_async != is_async:

@@ -25,6 +25,7 @@ from simulation.oracle.events import (
     Overran,
     Overstayed,
     Started,
+    WorkersHave,
 )
 from simulation.oracle.promise import InvariantBroken
 from simulation.tasks import WhenAsked
@@ -95,6 +96,11 @@ class SimulatedWorker:
         return self.queue if self.cleaning_up is not None else self.queue[1:]
 
     @property
+    def task_ids(self) -> list[bytes]:
+        """All that it has and has not answered for."""
+        return [given.task_id for given in self.queue] + [assignment[0] for assignment in self.unread]
+
+    @property
     def is_free(self) -> bool:
         if self.room:
             return len(self.queue) + len(self.unread) < self.room
@@ -109,6 +115,10 @@ class SimulatedWorker:
             self.unread.append(task)
             self.given.append(task[:2])
             self.over.discard(task[:2])  # of a leader that did not know of it the same attempt may come again
+        if node.world.has_places:
+            have = [task_id for worker in node.workers for task_id in worker.task_ids]
+            oracle = node.world.oracle
+            oracle.hear(WorkersHave(node.world.now, node.identity.node_id, tuple(have), node.tags, node.amounts))
         limit = node.world.settings.worker_max_tasks
         if 0 < limit < len(self.given):
             raise InvariantBroken(

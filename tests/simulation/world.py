@@ -124,6 +124,8 @@ class World:
         self.drains = self.faults.drains > 0 and seed % DRAINS_EVERY == 0  # its nodes are drained now and then
         self.drain_rng = random.Random(seed)
         self.queue_rng = random.Random(seed)
+        self.has_places = self.faults.places > 0
+        self.place_rng = random.Random(seed)
         self.has_queues = self.faults.queues > 0
         self.queues_asked: set[str] = set()  # queues of which somebody has asked for a change, and has no answer
         self._trace = trace
@@ -378,6 +380,9 @@ class World:
         for node in self.nodes:
             if node.reactor is None:
                 node.start()
+            elif self.has_places and node.core is not None:  # what somebody had asked for may arrive only now
+                node.core.leader_link.set_availability(Availability.SERVES, node.now)
+                self.watcher.look_at_availability(node, node.core)
         self.step()
 
     def _come_back(self, healed_at: float) -> None:

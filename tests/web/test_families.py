@@ -21,6 +21,7 @@ LEADERS_ALONE = {
     "paceline_queue_oldest_task_age_seconds",
     "paceline_slots_wanted",
     "paceline_tasks_unserved",
+    "paceline_tasks_unplaced",
     "paceline_dead_tasks",
     "paceline_dead_task_bytes",
     "paceline_schedules",

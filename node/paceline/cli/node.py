@@ -73,6 +73,16 @@ NAMES_SHOWN = 5
     help="Take tasks of these queues alone. Default: of all.",
 )
 @setting(
+    "--tag", "tags", multiple=True, metavar="TAG", help="What tasks may ask for, as ssd or zone-a; may be repeated."
+)
+@setting(
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="What tasks may take parts of, as gpu=2 or memory=64GiB; may be repeated. Default: the CPUs and the memory.",
+)
+@setting(
     "--worker-max-tasks",
     type=int,
     metavar="N",

@@ -133,7 +133,7 @@ def summary(body: Mapping[str, Any]) -> list[str]:
     lines.append(f"tasks: {_live_tasks(body)}; of {_ended_tasks(body)}")
     if dead := body.get("dead_tasks"):
         lines.append(f"dead tasks: {dead}; `paceline dead ls` shows them")
-    lines += _room(body) + _unserved(body) + _levels(body)
+    lines += _room(body) + _unserved(body) + _unplaced(body) + _levels(body)
     lines += [f"  {line}" for line in body.get("found") or ()]
     lines += [f"WARNING: {text}" for text in body.get("twice", ())]
     lines += [
@@ -183,6 +183,19 @@ def _unserved(body: Mapping[str, Any]) -> list[str]:
     return [
         f"WARNING: no node runs what {body['unserved_total']} tasks wait for: {shown}{others}. Start a node with the "
         "module that has them, or cancel them: paceline tasks cancel --name NAME"
+    ]
+
+
+def _unplaced(body: Mapping[str, Any]) -> list[str]:
+    """That tasks wait for what no node has."""
+    asked = body.get("unplaced")
+    if not asked:
+        return []
+    shown = ", ".join(f"{what} ({count})" for what, count in list(asked.items())[:UNSERVED_SHOWN])
+    others = ", ..." if len(asked) > UNSERVED_SHOWN else ""
+    return [
+        f"WARNING: no node has what {body['unplaced_total']} tasks ask for: {shown}{others}. Start a node that has it, "
+        "with --tag or --resource; paceline tasks why ID says which comes closest"
     ]
 
 

@@ -46,6 +46,7 @@ LEVELS: Final[dict[int, str]] = {
     options.SCHEDULES_LEVEL: "schedules, and the tasks that they make",
     options.KEYS_LEVEL: "calls with a key",
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys",
+    options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

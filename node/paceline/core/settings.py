@@ -35,6 +35,8 @@ class Settings:
     insecure: bool = False
     worker_max_tasks: int = 0  # a worker that was given so many is replaced; 0: it may run any number
     queues: tuple[str, ...] = ()  # this node takes their tasks alone; none: of all queues
+    tags: str = ""  # that this node has, as places.py writes them
+    amounts: str = ""  # of resources, likewise: what the tasks that run here may take together
     async_slots: int = 1  # async tasks at once in one worker; 1: they run as others do
 
     node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks

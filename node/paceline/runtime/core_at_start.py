@@ -44,6 +44,8 @@ def settings_of(config: NodeConfig) -> Settings:
         runs_tasks=config.workers > 0,
         worker_max_tasks=config.worker_max_tasks or 0,
         queues=config.queue_names,
+        tags=config.tags_text,
+        amounts=config.amounts_text,
         async_slots=config.async_slots,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,

@@ -190,6 +190,13 @@ METRICS: tuple[MetricSpec, ...] = (
         _led_each("unserved"),
     ),
     MetricSpec(
+        "paceline_tasks_unplaced",
+        "gauge",
+        (),
+        "Tasks that wait for tags or amounts that no node has which runs their names.",
+        _led("unplaced"),
+    ),
+    MetricSpec(
         "paceline_dead_tasks",
         "gauge",
         ("task",),

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from paceline_protocol.messages.message import (
+    Amounts,
     Id,
     Name,
     PackedDefaults,
@@ -14,6 +15,7 @@ from paceline_protocol.messages.message import (
     PackedValue,
     QueueNames,
     Sender,
+    Tags,
     message,
 )
 from paceline_protocol.messages.records import Assignment
@@ -278,6 +280,31 @@ class EnrolWithQueues(NamedTuple):
         return Enrol(*self[:8])
 
 
+@message(196, Sender.PEER)
+class EnrolWithPlaces(NamedTuple):
+    """An :class:`EnrolWithQueues` to a leader of feature level 22, with what tasks may ask of the node."""
+
+    term: int
+    version: int
+    dispatch_seq: int
+    outcome_seq: int
+    slots: int
+    names: tuple[Name, ...]
+    held: PackedHeld
+    runs_tasks: bool
+    defaults: PackedDefaults
+    async_slots: int
+    async_names: tuple[Name, ...]
+    queues: QueueNames  # none: it takes tasks of all
+    tags: Tags
+    amounts: Amounts  # of resources, that the tasks at it may take together
+
+    @property
+    def enrol(self) -> Enrol:
+        """The same without what is announced."""
+        return Enrol(*self[:8])
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -294,6 +321,7 @@ WorkMessage: TypeAlias = (
     | RemarkAnswer
     | EnrolQuiet
     | EnrolWithQueues
+    | EnrolWithPlaces
     | SetAvailability
     | DemandQuery
     | Demand

@@ -397,4 +397,4 @@ def test_of_many_names_some_are_named() -> None:
     (line,) = log.lines
     assert line.count("old") == NAMES_TOLD
     assert "\n" not in line
-    assert "990 other names" in line
+    assert "990 others" in line

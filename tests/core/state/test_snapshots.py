@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from option_values import MANY_NAMES
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.raft.pages import Pieces, framed, page_at
 from paceline.core.state.snapshots import (
@@ -30,6 +31,7 @@ from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import ERRORS_CHARS, KEEP_MAX_DAYS, KEY_CHARS
 from paceline_protocol.options import BY_KEY, RETRIES_MAX
+from paceline_protocol.places import AMOUNT_MAX
 
 RELEASED_LIMIT_TASKS = 30
 
@@ -241,6 +243,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
     options |= {"queue": MAX_QUEUE_CHARS * "q", "fair_key": KEY_CHARS * "\U0001f600"}
+    options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"idempotency_key": KEY_CHARS * "\U0001f600", "unique_for": KEEP_MAX_DAYS * 86_400_000}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
     table = TaskTable()

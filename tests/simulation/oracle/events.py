@@ -201,6 +201,17 @@ class LostInTransfer(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersHave(Event):
+    """A node has given its workers more: these are all tasks that they have and have not answered for. ``tags`` and
+    ``amounts``: that the node declares."""
+
+    node: str
+    task_ids: tuple[bytes, ...]
+    tags: str
+    amounts: str
+
+
+@dataclass(frozen=True, slots=True)
 class GivenToWorker(Event):
     """A node gives the task to one of its workers, which may have others to begin before."""
 

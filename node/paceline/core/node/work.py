@@ -15,6 +15,7 @@ from paceline.core.node.violations import Violations
 from paceline.core.outbox import Outbox
 from paceline.core.raft.consensus import Consensus
 from paceline.core.scheduling.leader import Leader
+from paceline.core.scheduling.placement import NO_PLACES
 from paceline.core.work.kept_remarks import KeptRemarks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.unrecorded import UnrecordedBatch
@@ -31,6 +32,7 @@ from paceline_protocol.messages.work import (
     EnrolQuiet,
     EnrolWithAsync,
     EnrolWithDefaults,
+    EnrolWithPlaces,
     EnrolWithQueues,
     NodeBeat,
     NodeOutcomes,
@@ -97,6 +99,7 @@ class WorkExchange:
             EnrolQuiet: self._on_enrol_quiet,
             EnrolWithAsync: self._on_enrol_with_async,
             EnrolWithQueues: self._on_enrol_with_async,
+            EnrolWithPlaces: self._on_enrol_with_async,
             Revoked: self._on_revoked,
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
@@ -133,10 +136,10 @@ class WorkExchange:
 
     def _on_enrol_quiet(self, leader: Leader, sender: str, said: EnrolQuiet, now: float) -> None:
         if self._levels.may_take_part(sender):
-            leader.nodes.on_enrol(sender, said.enrol, now, said.defaults, said.availability, said.left_ms)
+            leader.nodes.on_enrol(sender, said.enrol, now, said.defaults, said.availability, said.left_ms, places=None)
 
     def _on_enrol_with_async(
-        self, leader: Leader, sender: str, said: EnrolWithAsync | EnrolWithQueues, now: float
+        self, leader: Leader, sender: str, said: EnrolWithAsync | EnrolWithQueues | EnrolWithPlaces, now: float
     ) -> None:
         if self._levels.may_take_part(sender):
             leader.nodes.on_enrol(
@@ -146,7 +149,8 @@ class WorkExchange:
                 said.defaults,
                 async_slots=said.async_slots,
                 async_names=said.async_names,
-                queues=said.queues if isinstance(said, EnrolWithQueues) else (),
+                queues=() if isinstance(said, EnrolWithAsync) else said.queues,
+                places=(said.tags, said.amounts) if isinstance(said, EnrolWithPlaces) else NO_PLACES,
             )
 
     def _on_revoked(self, leader: Leader, sender: str, revoked: Revoked, now: float) -> None:

@@ -137,6 +137,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "delayed": tasks.delayed,
         "slots_wanted": slots_wanted(tasks, leader.dispatcher.durations),
         "unserved": _by_name(tasks.unserved_by_name()),
+        "unplaced": sum(tasks.unplaced().values()),
         "dead": _by_name(node.table.dead_by_name),
         "dead_bytes": node.table.dead_bytes,
         "schedules": len(node.table.schedules),

@@ -26,11 +26,12 @@ NAMES_LIMIT = 1_000
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    queued = running = delayed = unserved_names = unserved_total = None  # only the leader knows
+    queued = running = delayed = unserved_names = unserved_total = unplaced = None  # only the leader knows
     if leader is not None:
         queued, running = leader.tasks.waiting, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
         unserved = leader.tasks.unserved_by_name()
+        unplaced = leader.tasks.unplaced()
         unserved_names, unserved_total = most_frequent(unserved), sum(unserved.values())
     return {
         "node_id": node.node_id,
@@ -45,6 +46,8 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "queue": None if leader is None else queue(node, leader),
         "unserved": unserved_names,
         "unserved_total": unserved_total,
+        "unplaced": None if unplaced is None else most_frequent(unplaced),
+        "unplaced_total": None if unplaced is None else sum(unplaced.values()),
         "tasks": task_names(node),
         **{f"{name}_total": count for name, count in table.totals.by_name().items()},
         "recorded_total": table.recorded,

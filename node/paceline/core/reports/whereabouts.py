@@ -15,7 +15,9 @@ from paceline_protocol.moments import datetime_of, shown
 from paceline_protocol.payload import unpack_error
 
 if TYPE_CHECKING:
+    from paceline.core.scheduling.credits import NodeLedger
     from paceline.core.scheduling.leader import Leader
+    from paceline.core.scheduling.placement import Requirements
     from paceline.core.scheduling.recording import Recording
     from paceline.core.state.task import Task
 
@@ -203,6 +205,44 @@ def _nobody_takes(leader: Leader, name: str) -> str | None:
     return f"no node that runs {name} takes tasks ({', '.join(away[:NODES_TOLD])}{more}); {fix}"
 
 
+def _lacks_room(name: str, placement: Requirements, takers: list[NodeLedger]) -> str | None:
+    """Of a task that asks something of its node, which no node has, or none has free; None if one has it free."""
+    if not takers:
+        return None
+    meeting = [ledger for ledger in takers if placement.is_met_by(ledger.room)]
+    if not meeting:
+        closest = min(takers, key=lambda ledger: (len(placement.missing(ledger.room)), ledger.key))
+        missing = ", ".join(placement.missing(closest.room))
+        return (
+            f"no node that runs {name} has what it asks for, {placement.shown}; node {closest.node_id} comes closest "
+            f"and has {missing}. Start a node with --tag or --resource that has all of it"
+        )
+    if any(ledger.room.has(placement.amounts) and not ledger.room.is_full for ledger in meeting):
+        return None
+    closest = min(meeting, key=lambda ledger: (ledger.room.lacks(placement.amounts), ledger.key))
+    free = ", ".join(
+        f"{max(0, closest.room.free(each))} of {closest.room.amounts[each]} {each}" for each, _ in placement.amounts
+    )
+    kept = "; it is kept for the first task that waits for that" if closest.room.kept_for is not None else ""
+    return (
+        f"it {placement.shown}, and none of the {len(meeting)} nodes that have so much has it free; node "
+        f"{closest.node_id} comes closest, with {free}{kept}"
+    )
+
+
+def _who_is_away(leader: Leader, name: str, placement: Requirements) -> str:
+    """Which nodes have what a task asks for, and take no tasks now; "" if there are none."""
+    away = [
+        f"{node_id} {_AWAY[state.availability]}"
+        for node_id, state in leader.nodes.by_id.items()
+        if (ledger := leader.tasks.ledgers.get(node_id)) is not None
+        and state.availability != Availability.SERVES
+        and name in ledger.announced
+        and placement.is_met_by(ledger.room)
+    ]
+    return f". Of those that have all of it node {' and node '.join(away[:NODES_TOLD])}" if away else ""
+
+
 def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
@@ -244,10 +284,16 @@ def _why(leader: Leader, task: Task, now: float) -> str:
             f"no node that runs {task.name} takes tasks of the queue {queue.name}; start one with --queues "
             f"{queue.name}, or without --queues"
         )
+    if task.options is not None and task.options.is_placed:
+        placement = tasks.queues.placement_of(task.options)
+        takers = [ledger for ledger in takers if ledger.slots]
+        if (lack := _lacks_room(task.name, placement, takers)) is not None:
+            return lack + _who_is_away(leader, task.name, placement)
+        takers = [ledger for ledger in takers if placement.is_met_by(ledger.room)]
     slots = sum(ledger.slots for ledger in takers)
     if not slots:
         return f"no worker is ready that could run {task.name}"
-    ahead = sum([sum(lanes.by_priority[task.priority + 1 :]) for lanes in queue.lanes])
+    ahead = sum([sum(lanes.by_priority[task.priority + 1 :]) for lanes in queue.all_lanes])
     is_async = not task.runs_alone and any(task.name in ledger.names for ledger in tasks.async_ledgers.values())
     all_busy = f"all {slots} places for it are taken" if is_async else f"all {slots} workers that can run it are busy"
     where = "" if len(tasks.queues.by_name) == 1 else f" in queue {queue.name}"

@@ -25,6 +25,7 @@ from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.placement import PLACEMENTS_LIMIT
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
@@ -37,7 +38,7 @@ from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
 from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call
-from paceline_protocol.options import contradiction, is_by_name
+from paceline_protocol.options import DEFAULT_QUEUE, contradiction, is_by_name
 
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 """The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""
@@ -155,6 +156,10 @@ class Admission:
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
         if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
             return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
+        if options and ("needs" in options or "tags" in options):
+            asked = options.get("queue", DEFAULT_QUEUE), options.get("tags", ""), options.get("needs", "")
+            if not tasks.queues.has_room_to_place(*asked):
+                return Refusal.QUEUE_FULL, f"tasks ask for {PLACEMENTS_LIMIT} different tags and needs, the most"
         if too_large := self.too_large(args):
             return Refusal.PAYLOAD_TOO_LARGE, too_large
         if len(tasks.live) >= settings.queue_limit_tasks:

@@ -31,6 +31,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from paceline.core.scheduling.placement import Room
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
 
@@ -80,6 +81,7 @@ class NodeLedger:
         "on_way_bytes",
         "queues",
         "rank",
+        "room",
         "seats",
         "slots",
     )
@@ -92,14 +94,16 @@ class NodeLedger:
         window_bytes: int = MAX_INT,
         *,
         is_async: bool = False,
+        room: Room | None = None,
     ) -> None:
         """``is_async``: of the tasks of one node that run many at once in a worker. ``key``: of the ledger, where those
-        of all nodes stand side by side."""
+        of all nodes stand side by side. ``room``: of its node, which both of its ledgers share."""
         self.node_id = node_id
         self.is_async = is_async
         self.key = node_id + ASYNC_SUFFIX if is_async else node_id
         self.announced = names  # all names of its node
         self.queues: frozenset[str] = frozenset()  # those whose tasks its node takes; empty: of all
+        self.room = room if room is not None else Room()
         self.held: dict[bytes, Task] = {}
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
@@ -136,6 +140,8 @@ class NodeLedger:
         self.cost_us += cost_us
         if cost_us >= LONG_US:
             self._long += 1
+        if task.options is not None and task.options.is_placed:
+            self.room.take(task.options.amounts)
 
     def give(self, task: Task, cost_us: int) -> None:
         """The node is given a task that is to be sent there; see put()."""
@@ -177,6 +183,8 @@ class NodeLedger:
         self.cost_us -= task.cost_us
         if task.cost_us >= LONG_US:
             self._long -= 1
+        if task.options is not None and task.options.is_placed:
+            self.room.give_back(task.options.amounts)
         self.moved()
 
     def overdue(self, now: float) -> list[Task]:
@@ -211,6 +219,10 @@ class NodeLedger:
     def has_credit(self, cost_us: int) -> bool:
         """Whether the node may be given a task of this expected time."""
         return len(self.held) < self._count_limit or self.has_time(cost_us)
+
+    def has_place(self) -> bool:
+        """Whether it holds less than its slots and spare tasks."""
+        return len(self.held) < self._count_limit
 
     def has_time(self, cost_us: int) -> bool:
         """Whether it may even beyond its number of tasks, since all that it holds is short."""

@@ -9,12 +9,15 @@ any node.
 from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
+from math import inf
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.placed_lanes import keep_nodes, with_room
+from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queue
 from paceline.core.state.task import Task
@@ -43,6 +46,7 @@ class Dispatcher:
         self.durations = Durations()
         self._tasks = tasks
         self._only_unlogged = False
+        self._kept: list[Room] = []  # of nodes that are kept for one lane each (placement.py)
 
     def cost_us(self, name: str, attempt: int) -> int:
         """The expected time that a node is charged for a task. A task that has lost an attempt may have killed its
@@ -55,11 +59,18 @@ class Dispatcher:
         self._only_unlogged = only_unlogged
         given = Given()
         queues = self._tasks.queues_with_work()
+        if self._tasks.queues.has_placed:
+            self._keep_nodes(now)
         if len(queues) == 1:
             self._give_from(queues[0], given, now)
         elif queues:
             self._give_in_turns(queues, given, now)
         return given
+
+    def _keep_nodes(self, now: float) -> None:
+        for room in self._kept:
+            room.kept_for = None
+        self._kept = keep_nodes(self._tasks.queues.placed_lanes(is_settled=self._tasks.is_settled), now)
 
     def _give_from(self, queue: Queue, given: Given, now: float) -> None:
         """Give tasks of one queue, as no other has any."""
@@ -104,6 +115,9 @@ class Dispatcher:
         if task is None or (self._only_unlogged and task.is_logged):
             return 0
         cost_us = self.cost_us(task.name, task.attempt)
+        placement = lane.lanes.placement
+        if placement is not None:
+            return self._give_placed(task, lane, placement, cost_us, given, now)
         row = lane.row
         ledger = row.next(cost_us)
         if ledger is None:
@@ -131,6 +145,25 @@ class Dispatcher:
                 break
         ledger.moved()
         return count
+
+    def _give_placed(
+        self, task: Task, lane: Lane, placement: Requirements, cost_us: int, given: Given, now: float
+    ) -> int:
+        """Give a lane's next task to the least loaded node that has room for it (``placement.py``). Returns 1; 0 if
+        there is none."""
+        ledger = with_room(lane, placement, cost_us)
+        if ledger is None:
+            lane.lacking_since = min(lane.lacking_since, now)
+            return 0
+        lane.lacking_since = inf
+        if not self._tasks.hand_out(task, lane, ledger, cost_us, now):
+            given.starting.append(task)
+        else:
+            if task.options is not None and task.options.is_traced:
+                given.traced.append(task.id)
+            given.by_ledger.setdefault(ledger.key, []).append(task)
+        ledger.moved()
+        return 1
 
 
 class Heads:

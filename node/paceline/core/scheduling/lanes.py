@@ -22,11 +22,13 @@ from collections import deque
 from collections.abc import Iterable, Set
 from heapq import merge
 from itertools import chain, islice
+from math import inf
 from operator import attrgetter
 from typing import Final
 
-from paceline.core.scheduling.credits import Row
+from paceline.core.scheduling.credits import NodeLedger, Row
 from paceline.core.scheduling.fair_lines import FairLine, FairTurns, insert
+from paceline.core.scheduling.placement import Requirements
 from paceline.core.scheduling.places import Place
 from paceline.core.scheduling.runners import Runners
 from paceline.core.state.task import State, Task
@@ -41,15 +43,31 @@ _age: Final = attrgetter("age")
 
 
 class Lane:
-    """The waiting tasks that one set of nodes can run."""
+    """The waiting tasks that one set of nodes can run. Of those that ask something of these nodes (``placement.py``):
+    ``ledgers``, in place of a row, the first first; ``lacking_since``: since when the first task finds no room."""
 
-    __slots__ = ("_epoch", "_fair", "_lines", "_queues", "_state", "_top", "lanes", "names", "nodes", "row")
+    __slots__ = (
+        "_epoch",
+        "_fair",
+        "_lines",
+        "_queues",
+        "_state",
+        "_top",
+        "lacking_since",
+        "lanes",
+        "ledgers",
+        "names",
+        "nodes",
+        "row",
+    )
 
     def __init__(self, lanes: Lanes) -> None:
         """``lanes``: all of them, which count what is here."""
         self.names: set[str] = set()
         self.nodes: frozenset[str] = frozenset()
         self.row = Row(())
+        self.ledgers: list[NodeLedger] = []
+        self.lacking_since = inf
         self.lanes = lanes
         self._state = lanes.state
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
@@ -238,11 +256,19 @@ class WaitingName:
 
 class Lanes(Place):
     """All lanes of the tasks of one queue in one state. ``runners`` say which nodes can run a name. ``by_priority``:
-    how many wait. ``fair``: the turns of fair keys in this queue."""
+    how many wait. ``fair``: the turns of fair keys in this queue. ``placement``: what all of them ask of the nodes that
+    run them; None if they ask nothing."""
 
-    def __init__(self, runners: Runners | None = None, state: int = State.READY, fair: FairTurns | None = None) -> None:
+    def __init__(
+        self,
+        runners: Runners | None = None,
+        state: int = State.READY,
+        fair: FairTurns | None = None,
+        placement: Requirements | None = None,
+    ) -> None:
         super().__init__(state)
         self.fair = fair if fair is not None else FairTurns()
+        self.placement = placement
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
         self._left = 0  # tasks that were taken, and are still in a lane, since the last sweep
@@ -341,7 +367,8 @@ class Lanes(Place):
         """The same, without the names that nodes run many at once."""
         ledgers = self.runners.ledgers
         lanes = [lane for lane in self.served if not all(ledgers[key].is_async for key in lane.nodes)]
-        lanes += [lane for lane in self._lanes if not lane.nodes]  # last: anyone may have invented their names
+        if self.placement is None:  # else there is no node that has what they ask for
+            lanes += [lane for lane in self._lanes if not lane.nodes]  # last: anyone may have invented their names
         return self._waiting_in(lanes, limit)
 
     def waiting_for(self, key: str, limit: int) -> dict[str, int]:
@@ -396,7 +423,10 @@ class Lanes(Place):
 
     def _add_lane(self, lane: Lane, nodes: frozenset[str]) -> Lane:
         lane.nodes = nodes
-        lane.row = self.runners.row(nodes)
+        if self.placement is None:
+            lane.row = self.runners.row(nodes)
+        else:
+            lane.ledgers = self.runners.in_order(nodes)
         self._lanes.append(lane)
         if nodes:
             self.served.append(lane)

@@ -51,7 +51,7 @@ from paceline.core.scheduling.releases import Releases
 from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.scheduling.unheard import Notice, Unheard
-from paceline.core.scheduling.unserved import Unserved
+from paceline.core.scheduling.unserved import UNPLACED, Unserved
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -89,6 +89,7 @@ class Leader:
         self._durable_index = MAX_INT  # without a disk there is nothing to wait for
         self._is_held_back = False
         self._unserved = Unserved(notice)
+        self._unplaced = Unserved(notice, UNPLACED)
         self._notice = notice
         self._due = due
         self._settings = settings
@@ -287,6 +288,7 @@ class Leader:
             self._cancel_lost(now)
         if self._unserved.is_due(now):
             self._unserved.review(self.tasks.unserved_by_name(), now)
+            self._unplaced.review(self.tasks.unplaced(), now)
         return gone
 
     def _settle(self, now: float) -> None:

@@ -38,9 +38,11 @@ from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.owners import Owners
+from paceline.core.scheduling.placement import NO_PLACES, Room, key_of
 from paceline.core.scheduling.places import AtNodes, ById, Place
 from paceline.core.scheduling.queues import Queue, Queues
 from paceline.core.scheduling.retrying import Retrying
+from paceline.core.state.call_options import CallOptions
 from paceline.core.state.retries import FailedAttempts
 from paceline.core.state.task import END_EVENTS, STATE_NAMES, Event, State, Task, next_state
 from paceline_protocol.limits import MAX_INT
@@ -145,7 +147,7 @@ class LiveTasks:
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
         if task.options is not None:
-            self.queue_of(task).live += 1
+            self.queues.enters(task.options)
             if task.options.ends_with_client:
                 self.owners.add(task)
         place = self._place(task, state)
@@ -171,7 +173,7 @@ class LiveTasks:
             if self._failed:
                 self._failed.pop(task_id, None)
             if task.options is not None:
-                self.queue_of(task).live -= 1
+                self.queues.leaves(task.options)
                 if task.options.ends_with_client:
                     self.owners.remove(task)
             self._move(task, END_EVENTS[end])
@@ -292,9 +294,11 @@ class LiveTasks:
         async_slots: int = 0,
         async_names: Iterable[str] = (),
         queues: Iterable[str] = (),
+        places: tuple[str, str] | None = NO_PLACES,
     ) -> NodeLedger:
         """A node offers slots, or offers them anew. ``window_bytes``: see ``credits.py``. ``async_slots``: for
-        ``async_names`` alone, which the others are not for. ``queues``: it takes their tasks alone; none: all tasks."""
+        ``async_names`` alone, which the others are not for. ``queues``: it takes their tasks alone; none: all tasks.
+        ``places``: its tags and amounts; None: those that are known."""
         announced, known_async = frozenset(names), frozenset(async_names)
         ledger = self.ledgers.get(node_id)
         if ledger is None:
@@ -302,9 +306,13 @@ class LiveTasks:
         ledger.announced = announced
         changed = _resize(ledger, slots, announced - known_async if known_async else announced)
         if known_async and node_id not in self.async_ledgers:
-            self.async_ledgers[node_id] = NodeLedger(node_id, 0, frozenset(), window_bytes, is_async=True)
+            self.async_ledgers[node_id] = NodeLedger(
+                node_id, 0, frozenset(), window_bytes, is_async=True, room=ledger.room
+            )
         async_ledger = self.async_ledgers.get(node_id)
         if async_ledger is not None and _resize(async_ledger, async_slots, known_async):
+            changed = True
+        if places is not None and ledger.room.declare(places):
             changed = True
         for each in self.ledgers_of(node_id):
             if each.queues != frozenset(queues):
@@ -389,9 +397,32 @@ class LiveTasks:
     def unserved_by_name(self) -> dict[str, int]:
         """How many wait in lanes of those names that no node can run. None do while that is not known: some nodes may
         still give their accounts, or no worker of any node is ready."""
-        if not self.is_settled or not any(ledger.slots for ledger in self.ledgers.values()):
+        if not self._knows_who_serves:
             return {}
-        return _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self.queues.lanes)
+        found = _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self.queues.lanes if not lanes.placement)
+        for lanes in self.queues.lanes if self.queues.has_placed else ():
+            for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items() if lanes.placement else ():
+                if not self.is_served(name):
+                    found[name] = found.get(name, 0) + count
+        return found
+
+    def unplaced(self) -> dict[str, int]:
+        """How many wait in lanes for tags or amounts that no node has that runs their names, by name and what they ask
+        for, in words. None do while that is not known, likewise."""
+        found: dict[str, int] = {}
+        if not (self.queues.has_placed and self._knows_who_serves):
+            return found
+        for placed in self.queues.placed():
+            for lanes in placed.lanes:
+                for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items() if lanes.count else ():
+                    if self.is_served(name):
+                        what = f"{name} with {placed.placement.shown}"
+                        found[what] = found.get(what, 0) + count
+        return found
+
+    @property
+    def _knows_who_serves(self) -> bool:
+        return self.is_settled and any(ledger.slots for ledger in self.ledgers.values())
 
     def waiting_for_slots(self) -> dict[str, int]:
         """How many wait in lanes, by name, for workers that run one task at a time; without those of
@@ -406,7 +437,12 @@ class LiveTasks:
         that is not known: other nodes may have them, and still give their accounts."""
         if not self.is_settled:
             return {}
-        return _sums(lanes.waiting_for(node_id, NAMES_LOOKED_AT) for lanes in self.queues.lanes)
+        room = self.ledgers[node_id].room if node_id in self.ledgers else Room()
+        return _sums(
+            lanes.waiting_for(node_id, NAMES_LOOKED_AT)
+            for lanes in self.queues.lanes
+            if lanes.placement is None or room.has(lanes.placement.amounts)
+        )
 
     def nodes_that_take(self, queue: str) -> int:
         """How many nodes run tasks of this queue now."""
@@ -532,11 +568,20 @@ class LiveTasks:
                 raise Misplaced(f"{len(tasks)} tasks are {STATE_NAMES[place.state]}, and {place.count} are counted")
         for ledger in self.all_ledgers():
             self._check_ledger(ledger)
+        for node_id, ledger in self.ledgers.items():
+            self._check_room(node_id, ledger.room)
+        asked = Counter((options.queue, *key_of(options)) for options in self._placed_options())
+        for queue in self.queues.by_name.values():
+            for key, placed in queue.placed.items():
+                if placed.placement.live != asked.pop((queue.name, *key), 0):
+                    raise Misplaced(f"{placed.placement.live} live tasks with {placed.placement.shown} are counted")
+        if asked:
+            raise Misplaced(f"tasks ask for {asked}, which nobody knows")
         named = Counter(self.queue_of(task).name for task in self.live.values() if task.options is not None)
         for queue in self.queues.by_name.values():
             if queue.live != named[queue.name]:
                 raise Misplaced(f"{queue.live} live tasks of queue {queue.name} are counted, not {named[queue.name]}")
-            lines = [line for lanes in queue.lanes for lane in lanes.lanes for line in lane.fair_lines()]
+            lines = [line for lanes in queue.all_lanes for lane in lanes.lanes for line in lane.fair_lines()]
             if wrong := queue.fair.miscounted(lines):
                 raise Misplaced(f"of queue {queue.name} {wrong}")
         for lanes in self.queues.lanes:
@@ -549,6 +594,20 @@ class LiveTasks:
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")
         if self.live_bytes != sum(task.size_bytes() for task in self.live.values()):
             raise Misplaced(f"{self.live_bytes} bytes are counted")
+
+    def _placed_options(self) -> list[CallOptions]:
+        asked = [task.options for task in self.live.values() if task.options is not None]
+        return [options for options in asked if options.is_placed]
+
+    def _check_room(self, node_id: str, room: Room) -> None:
+        taken = Counter[str]()
+        for ledger in self.ledgers_of(node_id):
+            if ledger.room is not room:
+                raise Misplaced(f"{ledger.key} has a room of its own")
+            for task in ledger.held.values():
+                taken.update(dict(task.options.amounts if task.options is not None else ()))
+        if taken != room.taken:
+            raise Misplaced(f"{room.taken} is taken at {node_id}, and its tasks take {dict(taken)}")
 
     def _check_ledger(self, ledger: NodeLedger) -> None:
         for task in ledger.held.values():

@@ -29,6 +29,7 @@ from paceline.core.scheduling.demand import more_wanted
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.placement import NO_PLACES
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
@@ -196,12 +197,14 @@ class Nodes:
         async_slots: int = 0,
         async_names: tuple[str, ...] = (),
         queues: tuple[str, ...] = (),
+        places: tuple[str, str] | None = NO_PLACES,
     ) -> None:
         """A node's account: its slots and names, and the tasks that it holds, which are compared with its ledger.
         ``defaults``: what it announces, packed; None if it does not know how to. ``availability``: whether it takes
         tasks, and ``left_ms`` for how long it drains, if it does. ``async_slots``: for those of its names that are
-        ``async_names``. ``queues``: those whose tasks it takes alone; none: it takes all. Raises ProtocolError, with
-        nothing changed, for an account that no honest node gives."""
+        ``async_names``. ``queues``: those whose tasks it takes alone; none: it takes all. ``places``: its tags and
+        amounts; None: those that it had. Raises ProtocolError, with nothing changed, for an account that no honest node
+        gives."""
         state = self.by_id.get(node_id)
         if state is None or enrol.term != self._term:
             return
@@ -236,17 +239,28 @@ class Nodes:
             self._recent_names.is_quiet(node_id, enrol.names)
         else:
             self._names_left(node_id, now)
-        self._tasks.enrol(node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names, queues)
+        self._tasks.enrol(
+            node_id, enrol.slots, enrol.names, self._window_bytes, async_slots, async_names, queues, places
+        )
         self._arrived(node_id, state, enrol.dispatch_seq)
         sent = (task for task in self._held_by(node_id) if task.is_dispatched)
         missing = [task for task in sent if held.get(task.id, 0) < task.attempt]
-        self._recording.give_back([task for task in missing if task.sent_seq <= enrol.dispatch_seq], now)
+        missing = [task for task in missing if task.sent_seq <= enrol.dispatch_seq]
+        had_no_room = any(task.options is not None and task.options.is_placed for task in missing)
+        self._recording.give_back(missing, now)
         # What is not live here has ended, or was never accepted, and then its client submits it anew.
         self._revoke(node_id, [task_id for task_id in held if task_id not in self._tasks.live])
         for task_id, attempt in held.items():
             task = self._tasks.live.get(task_id)
             if task is not None and self._tasks.can_be_adopted(task, attempt):
                 self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
+        has_others = had_no_room and not all(self._is_there(task_id, node_id) for task_id in held)
+        self._tasks.ledgers[node_id].room.is_full = has_others
+
+    def _is_there(self, task_id: bytes, node_id: str) -> bool:
+        """Whether this leader knows that the task is at this node."""
+        task = self._tasks.live.get(task_id)
+        return task is not None and task.is_dispatched_to(node_id)
 
     def on_outcomes(
         self, node_id: str, term: int, seq: int, outcomes: list[Outcome], now: float, size_bytes: int = 0
@@ -263,6 +277,7 @@ class Nodes:
         is_loss = bool(outcomes) and outcomes[0][2] == _LOST  # then all are
         for ledger in self._tasks.ledgers_of(node_id):
             ledger.task_ended(len(outcomes) if is_loss else 0)
+            ledger.room.is_full = False
         state.outcome_seen = seq
         state.untold_bytes += size_bytes
         if state.untold_bytes > self._untold_limit_bytes:

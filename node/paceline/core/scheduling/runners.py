@@ -7,6 +7,7 @@ The lanes of all queues share it, as nodes name up to 10,000 tasks each. Lanes o
 from __future__ import annotations
 
 from paceline.core.scheduling.credits import NodeLedger, Row
+from paceline.core.scheduling.placement import Requirements
 
 
 class Runners:
@@ -78,6 +79,13 @@ class Runners:
         """The row of these nodes."""
         row = self._rows.get(nodes)
         if row is None:
-            ledgers = sorted([self.ledgers[key] for key in nodes], key=lambda it: (it.node_id != self._own_id, it.key))
-            row = self._rows[nodes] = Row(ledgers)
+            row = self._rows[nodes] = Row(self.in_order(nodes))
         return row
+
+    def in_order(self, nodes: frozenset[str]) -> list[NodeLedger]:
+        """Their ledgers, of equally loaded ones the first in front."""
+        return sorted([self.ledgers[key] for key in nodes], key=lambda it: (it.node_id != self._own_id, it.key))
+
+    def that_meet(self, placement: Requirements) -> frozenset[str]:
+        """The keys of those that have what some tasks ask for."""
+        return frozenset([key for key, ledger in self.ledgers.items() if placement.is_met_by(ledger.room)])

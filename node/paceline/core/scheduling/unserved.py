@@ -1,5 +1,5 @@
-"""Tasks that wait under names which no node runs, as after a release that renamed a task: the leader says so, or they
-would wait for ever and nobody would know.
+"""Tasks that wait under names which no node runs, as after a release that renamed a task, or for tags and amounts that
+no node has: the leader says so, or they would wait for ever and nobody would know.
 
 A node that is restarted takes its names away for a moment, so nothing is said before a name has been without a node
 for ``GRACE_S``. Each time that this happens to a name counts, and is told for powers of ten alone: a node that comes
@@ -21,12 +21,23 @@ NAMES_TOLD: Final = 10
 """In one line."""
 
 
-class Unserved:
-    """The names that no node runs and under which tasks wait."""
+UNSERVED: Final = (
+    "no node runs what {count} tasks wait for: {shown}. Start a node with the module that has them, or cancel them: "
+    "`paceline tasks cancel --name NAME`"
+)
+UNPLACED: Final = (
+    "no node has what {count} tasks ask for: {shown}. Start a node that has it, with --tag or --resource; `paceline "
+    "tasks why ID` says which comes closest"
+)
 
-    def __init__(self, notice: Notice | None = None) -> None:
-        """``notice``: has a line logged; without it nothing is said."""
+
+class Unserved:
+    """The names that no node runs and under which tasks wait; or, likewise, what no node has that tasks ask for."""
+
+    def __init__(self, notice: Notice | None = None, line: str = UNSERVED) -> None:
+        """``notice``: has a line logged; without it nothing is said. ``line``: which."""
         self._notice = notice
+        self._line = line
         self._since: dict[str, float] = {}  # when a name was first seen without a node; gone once that has ended
         self._times: dict[str, int] = {}  # how often that went on for GRACE_S
         self._told: set[str] = set()
@@ -56,7 +67,7 @@ class Unserved:
                 if self._is_to_be_told(name):
                     new.append(name)
         if new:
-            self._notice("warning", _line(sorted(new, key=lambda name: (-waiting[name], name)), waiting))
+            self._notice("warning", _said(self._line, sorted(new, key=lambda name: (-waiting[name], name)), waiting))
 
     def _is_to_be_told(self, name: str) -> bool:
         if name not in self._times and len(self._times) >= NAMES_LIMIT:
@@ -65,11 +76,8 @@ class Unserved:
         return is_power_of_ten(count)
 
 
-def _line(names: list[str], waiting: dict[str, int]) -> str:
+def _said(line: str, names: list[str], waiting: dict[str, int]) -> str:
     shown = ", ".join(f"{name if name.isprintable() else ascii(name)} ({waiting[name]})" for name in names[:NAMES_TOLD])
-    more = f" and {len(names) - NAMES_TOLD} other names" if len(names) > NAMES_TOLD else ""
+    more = f" and {len(names) - NAMES_TOLD} others" if len(names) > NAMES_TOLD else ""
     count = sum(waiting[name] for name in names)
-    return (
-        f"no node runs what {count} tasks wait for: {shown}{more}. Start a node with the module that has them, or "
-        "cancel them: `paceline tasks cancel --name NAME`"
-    )
+    return line.replace("{count}", str(count)).replace("{shown}", shown + more)

@@ -23,6 +23,7 @@ from paceline_protocol.options import (
     is_logged,
     is_traced,
 )
+from paceline_protocol.places import Amounts, amounts_of
 
 SHARED_LIMIT: Final = 1_024
 """How many different maps are shared. At the limit sharing begins anew, and tasks keep the objects that they have."""
@@ -46,6 +47,8 @@ class CallOptions:
     it was admitted, if that is to be remembered.
     ``ends_with_client``: it is cancelled when its client is gone.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
+    ``is_placed``: it asks for tags, or takes amounts of what its node declares; ``tags`` and ``needs``: which, as text,
+    and ``amounts`` the latter.
     ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
     """
 
@@ -58,6 +61,7 @@ class CallOptions:
         "has_moment",
         "is_keyed",
         "is_logged",
+        "is_placed",
         "is_traced",
         "may_be_kept",
         "not_before_ms",
@@ -77,6 +81,7 @@ class CallOptions:
         self.waits_for_commit: Final[bool] = starts_once or is_keyed or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
+        self.is_placed: Final[bool] = "needs" in wire or "tags" in wire
         self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
         not_before_ms: int = wire.get("not_before", 0)
         expires_ms: int = wire.get("expires", 0)
@@ -105,6 +110,26 @@ class CallOptions:
         """With which it waits for its turn, "" for none."""
         key: int | str = self._map.get("fair_key", 0)
         return key if isinstance(key, str) else ""
+
+    @property
+    def tags(self) -> str:
+        tags: str = self._map.get("tags", "")
+        return tags
+
+    @property
+    def needs(self) -> str:
+        needs: str = self._map.get("needs", "")
+        return needs
+
+    @property
+    def amounts(self) -> Amounts:
+        needs = self.needs
+        found = _amounts.get(needs)
+        if found is None:
+            if len(_amounts) >= SHARED_LIMIT:
+                _amounts.clear()
+            found = _amounts[needs] = amounts_of(needs)
+        return found
 
     @property
     def max_attempts(self) -> int:
@@ -176,6 +201,7 @@ _VARYING: Final = frozenset(option.key for option in OPTIONS if option.type.vari
 _MOMENTS: Final = frozenset(("not_before", "expires"))
 _OTHERS: Final = _VARYING - _MOMENTS
 _shared: Final[dict[tuple[tuple[str, object], ...], CallOptions]] = {}
+_amounts: Final[dict[str, Amounts]] = {}
 _shapes: Final[dict[tuple[tuple[str, object], ...], Options]] = {}
 
 

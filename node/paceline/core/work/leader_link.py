@@ -46,6 +46,7 @@ from paceline_protocol.messages.work import (
     EnrolQuiet,
     EnrolWithAsync,
     EnrolWithDefaults,
+    EnrolWithPlaces,
     EnrolWithQueues,
     NodeBeat,
     Revoke,
@@ -55,7 +56,7 @@ from paceline_protocol.messages.work import (
     StopTasks,
     WorkMessage,
 )
-from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL, QUEUES_LEVEL
+from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL, PLACES_LEVEL, QUEUES_LEVEL
 
 
 def _unknown_level(node_id: str) -> int:
@@ -77,7 +78,12 @@ class LeaderLink:
         first = incarnation << INCARNATION_SHIFT
         self._settings = settings
         self.slots = Slots(
-            first + 1, traces, settings.payload_limit_bytes, settings.worker_max_tasks, settings.async_slots
+            first + 1,
+            traces,
+            settings.payload_limit_bytes,
+            settings.worker_max_tasks,
+            settings.async_slots,
+            settings.amounts,
         )
         self._held = self.slots.held
         self.term = 0
@@ -126,6 +132,7 @@ class LeaderLink:
             self._dispatch_seq = beat.dispatch_seq
             self._renew_account()
         self.slots.review(now)
+        self._give_back()
         is_other = self.slots.serving != self._serving or self.slots.async_serving != self._async_serving
         if is_other or self.level_of(self.leader) != self._leader_level:
             self._renew_account()
@@ -375,7 +382,7 @@ class LeaderLink:
 
     def _account_for(
         self, leader: str, term: int, dispatch_seq: int
-    ) -> Enrol | EnrolWithDefaults | EnrolWithAsync | EnrolWithQueues | EnrolQuiet:
+    ) -> Enrol | EnrolWithDefaults | EnrolWithAsync | EnrolWithQueues | EnrolWithPlaces | EnrolQuiet:
         slots = self.slots
         held = encode_held(self._held.account())
         names, runs_tasks = slots.names(), self._settings.runs_tasks
@@ -386,9 +393,13 @@ class LeaderLink:
         defaults, draining = slots.defaults(level), slots.draining
         if not draining.takes_tasks and level >= QUIET_LEVEL:
             return EnrolQuiet(*enrol, defaults, draining.availability, draining.left_ms(self.heard_at))
-        if self._settings.queues and level >= QUEUES_LEVEL:
+        settings = self._settings
+        tags, amounts = (settings.tags, settings.amounts) if level >= PLACES_LEVEL else ("", "")
+        queues = settings.queues if level >= QUEUES_LEVEL else ()
+        if tags or amounts or queues:
             async_names = slots.async_names() if slots.has_async_tasks else ()
-            return EnrolWithQueues(*enrol, defaults, slots.async_serving, async_names, self._settings.queues)
+            said = EnrolWithQueues(*enrol, defaults, slots.async_serving, async_names, queues)
+            return EnrolWithPlaces(*said, tags, amounts) if tags or amounts else said
         if level < ASYNC_LEVEL or not (slots.has_async_tasks and draining.takes_tasks):
             return EnrolWithDefaults(*enrol, defaults)
         return EnrolWithAsync(*enrol, defaults, slots.async_serving, slots.async_names())

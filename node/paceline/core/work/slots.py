@@ -34,6 +34,7 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.measures.tally import Tally
 from paceline.core.measures.traces import Traces
+from paceline.core.work.amounts import TakenAmounts
 from paceline.core.work.async_slot import AsyncSlot, may_begin_again
 from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
@@ -81,6 +82,8 @@ _TIMED_OUT: Final = int(TaskEnd.TIMED_OUT)
 FAILED_ATTEMPT_BYTES: Final = ERROR_LIMIT_BYTES + 4 * SUMMARY_LIMIT_BYTES + 64
 """More than a failed attempt takes that is packed."""
 
+NO_ROOM_S: Final = 0.2
+"""A task that waits for amounts for so long goes back to the leader: another node may have them."""
 ASYNC_START_S: Final = 10.0
 """The first async worker is ready by then, or the tasks that wait for it go back to the leader."""
 ASYNC_WORKERS: Final = 1
@@ -103,10 +106,11 @@ class Slots:
         payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         worker_max_tasks: int = 0,
         async_slots: int = 1,
+        amounts: str = "",
     ) -> None:
         """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result.
         ``worker_max_tasks``: how many a worker may be given, 0 for any number. ``async_slots``: how many async tasks a
-        worker runs at once; 1: they run as others do."""
+        worker runs at once; 1: they run as others do. ``amounts``: that this node declares."""
         self._payload_limit_bytes = payload_limit_bytes
         self._worker_max_tasks = worker_max_tasks
         self._traces = traces if traces is not None else Traces()
@@ -133,6 +137,7 @@ class Slots:
         # Tasks that nobody begins, as the leader asked for them, or their deadline is reached; emptied by the caller.
         self.given_back: list[bytes] = []
         self.limits = TimeLimits()
+        self._amounts = TakenAmounts(amounts, self.workers)
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
         self._given_up: set[bytes] = set()  # of those the ones that have not ended
@@ -328,6 +333,12 @@ class Slots:
         if not self._has_begun_async and now >= self._async_wanted_at + ASYNC_START_S:
             self._has_begun_async = True
             self._drop(self.async_queue)  # for other nodes: here no worker may ever be ready again
+        refused = self._amounts.refused_since(now - NO_ROOM_S)
+        if refused and any(each[0] == refused for each in (*self.queue, *self.async_queue)):
+            self.queue = deque(each for each in self.queue if each[0] != refused)
+            self.async_queue = deque(each for each in self.async_queue if each[0] != refused)
+            self.held.let_go({refused})
+            self.given_back.append(refused)
         for slot in self.workers.values():
             if slot.is_stuck(now):
                 self._hold_back(slot, now)
@@ -533,6 +544,7 @@ class Slots:
         queue = self.queue
         if self.held.is_full:
             return []
+        self._amounts.is_known = False
         given = self._assign_async(now) if self.async_queue else []
         free = [slot for slot in self.workers.values() if not slot.is_async and slot.is_free]
         if len(free) > 1:
@@ -565,6 +577,10 @@ class Slots:
                 self.given_back.append(assignment[ASSIGNMENT_ID])
                 continue
             free = [each for each in free if each.can_begin(assignment)]
+            needs = "" if options is None else options.get("needs", "")
+            if needs and not self._amounts.can_ever(needs):
+                self.given_back.append(assignment[ASSIGNMENT_ID])
+                continue
             if not free and self._is_known(assignment[ASSIGNMENT_NAME]):
                 passed.append(assignment)
                 continue
@@ -572,6 +588,9 @@ class Slots:
                 self.given_back.append(assignment[ASSIGNMENT_ID])
                 continue
             slot = min(free, key=_tasks_of)
+            if needs and not self._amounts.begins(slot.worker_id, assignment, needs, now):
+                passed.append(assignment)
+                continue
             slot.give(assignment, now)
             batches.setdefault(slot.worker_id, []).append(assignment)
             if may_be_killed:
@@ -605,9 +624,18 @@ class Slots:
                 queue.popleft()
                 self.given_back.append(task_id)  # no worker is to be killed for it
                 continue
-            cost_us = UNKNOWN_US if attempt > 1 or may_be_killed else self.durations.cost_us(name)
+            needs = "" if options is None else options.get("needs", "")
+            if needs and not self._amounts.can_ever(needs):
+                queue.popleft()
+                self.given_back.append(task_id)
+                continue
+            # What takes amounts goes to a worker that has nothing else to do, as it takes them from then on.
+            cost_us = UNKNOWN_US if attempt > 1 or may_be_killed or needs else self.durations.cost_us(name)
             if batch_us + cost_us > BATCH_TIME_US and (running or batch):
                 break
+            if needs and not self._amounts.begins(slot.worker_id, assignment, needs, now):
+                passed.append(queue.popleft())
+                continue
             batch_bytes += len(assignment[3])
             if batch and batch_bytes > BATCH_BYTES:
                 break

@@ -1,0 +1,120 @@
+"""What tasks ask of the nodes that run them: tags that a node has, and amounts that it has free.
+
+A node declares tags and amounts with its account, and keeps both in a Room. A task that was given to a node takes its
+amounts there until the node has answered for it, wherever it is meanwhile: starting, dispatched, or adopted from an
+earlier leader. That is one line in NodeLedger.put and one in its take, so nothing else can forget it.
+
+Tasks that ask for the same wait in lanes of their own, as others do, which only those nodes serve that have the tags
+and declare so much (``queues.py``). These lanes have no rows: the least loaded of the nodes that have room is looked
+for among all of them (``placed_lanes.py``). So no node has more to keep in order for it, and tasks that ask for nothing
+cost what they did.
+
+A task that needs much could be passed by small ones for ever: as soon as a little is free, one of those takes it. So a
+lane whose first task has found no room for KEEP_AFTER_S has a node *kept* for it, the one that lacks least: nothing
+else that takes amounts is given to that node until it has room. Which node that is is found anew in each round, the
+oldest task in front: while a node is kept what it lacks becomes no more, so the first task begins once tasks that run
+there have ended. What needs no amounts is given there all the while.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from paceline.core.state.call_options import CallOptions
+from paceline_protocol.places import Amounts, amounts_of, tags_of
+
+KEEP_AFTER_S: Final = 1.0
+"""For so long the first task of a lane may find no room; then a node is kept for it."""
+PLACEMENTS_LIMIT: Final = 1_000
+"""So many different things tasks may ask for, each in each queue counted by itself: every round of dispatch looks at
+the first task of each."""
+NO_PLACES: Final = ("", "")
+"""Of a node that declares nothing: tags, and amounts."""
+
+
+class Room:
+    """What one node declares, and how much of it is taken. ``kept_for``: the lane whose first task alone may take any
+    of it in this round. ``is_full``: the node has given back a task for which it had no room, as tasks run there that
+    this leader did not give it; until one ends there, or it gives another account."""
+
+    __slots__ = ("_declared", "_tags", "amounts", "is_full", "kept_for", "tags", "taken")
+
+    def __init__(self) -> None:
+        self.tags: frozenset[str] = frozenset()
+        self.amounts: dict[str, int] = {}
+        self.taken: dict[str, int] = {}
+        self.kept_for: object = None
+        self.is_full = False
+        self._declared = NO_PLACES
+
+    def declare(self, places: tuple[str, str]) -> bool:
+        """The node has these tags and amounts, as ``places.py`` writes them. True if that is news."""
+        if places == self._declared:
+            return False
+        self._declared = places
+        self.tags = frozenset(tags_of(places[0]))
+        self.amounts = dict(amounts_of(places[1]))
+        return True
+
+    def take(self, amounts: Amounts) -> None:
+        """A task is given to the node that takes so much."""
+        for name, amount in amounts:
+            self.taken[name] = self.taken.get(name, 0) + amount
+
+    def give_back(self, amounts: Amounts) -> None:
+        """It is there no longer."""
+        for name, amount in amounts:
+            left = self.taken[name] - amount
+            if left:
+                self.taken[name] = left
+            else:
+                del self.taken[name]
+
+    def has(self, amounts: Amounts) -> bool:
+        """Whether so much is free."""
+        return all(self.free(name) >= amount for name, amount in amounts)
+
+    def free(self, name: str) -> int:
+        """How much of this is free; less than none if the node declares less than it did."""
+        return self.amounts.get(name, 0) - self.taken.get(name, 0)
+
+    def lacks(self, amounts: Amounts) -> float:
+        """Which parts of these are not free, added up."""
+        return sum([max(0, amount - self.free(name)) / amount for name, amount in amounts])
+
+
+class Requirements:
+    """What some tasks of one queue ask for, as :class:`CallOptions` has it. ``live``: how many of them there are,
+    wherever they are."""
+
+    __slots__ = ("amounts", "live", "needs", "tags")
+
+    def __init__(self, tags: str, needs: str) -> None:
+        self.needs = needs
+        self.tags: frozenset[str] = frozenset(tags_of(tags))
+        self.amounts = amounts_of(needs)
+        self.live = 0
+
+    def is_met_by(self, room: Room) -> bool:
+        """Whether a node with this room can run its tasks, once it has so much free."""
+        return self.tags <= room.tags and all(room.amounts.get(name, 0) >= amount for name, amount in self.amounts)
+
+    def missing(self, room: Room) -> list[str]:
+        """What a node with this room does not have, in words."""
+        tags = [f"no tag {tag}" for tag in sorted(self.tags - room.tags)]
+        return tags + [
+            f"{room.amounts.get(name, 0) or 'no'} {name} of {amount}"
+            for name, amount in self.amounts
+            if room.amounts.get(name, 0) < amount
+        ]
+
+    @property
+    def shown(self) -> str:
+        """What its tasks ask for, in words."""
+        tags = ["tags " + ", ".join(sorted(self.tags))] if self.tags else []
+        return " and ".join(tags + (["needs " + self.needs.replace(",", ", ")] if self.needs else []))
+
+
+def key_of(options: CallOptions) -> tuple[str, str]:
+    """What tells placements apart."""
+    return options.tags, options.needs

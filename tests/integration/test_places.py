@@ -1,0 +1,149 @@
+"""Tags and amounts on real nodes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.test_real_nodes import paceline, running_node
+from integration.conftest import wait_until
+from paceline import Client, Cluster, NamedTask, task
+from paceline.errors import ConfigError
+
+MODULE = """
+import time
+from pathlib import Path
+
+from paceline import task
+
+
+def note(directory, what):
+    with open(Path(directory) / "events", "a") as events:  # one write, which nothing else comes between
+        events.write(f"{what}\\n")
+
+
+@task(needs={"gpu": 1})
+def train(directory: str, number: int) -> int:
+    note(directory, f"begin {number}")
+    (Path(directory) / f"begun.{number}").touch()
+    deadline = time.monotonic() + 30
+    while not (Path(directory) / f"end.{number}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    note(directory, f"end {number}")
+    return number
+
+
+@task
+def add(a: int, b: int) -> int:
+    return a + b
+"""
+
+
+@task(tags=["ssd"], needs={"gpu": 1})
+def train() -> None: ...
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> str:
+    path = tmp_path / "placed_tasks.py"
+    path.write_text(MODULE)
+    return str(path)
+
+
+def most_at_once(directory: Path) -> int:
+    running = most = 0
+    for line in (directory / "events").read_text().splitlines():
+        running += 1 if line.startswith("begin") else -1
+        most = max(most, running)
+    return most
+
+
+def test_two_nodes_of_different_resources_are_given_no_more_than_they_declare_though_the_leader_dies(
+    module: str, tmp_path: Path
+) -> None:
+    cluster = Cluster.local(module, nodes=3, workers=4)
+    cluster._command += ["--resource", "gpu=1"]
+    with cluster, cluster.client() as client:
+        leader = cluster.leader
+        assert leader is not None
+        futures = [client.submit("placed_tasks.train", str(tmp_path), number) for number in range(8)]
+
+        def begun() -> list[int]:
+            return [number for number in range(8) if (tmp_path / f"begun.{number}").exists()]
+
+        wait_until(lambda: len(begun()) == 3, lambda: f"each node runs one: {begun()}")
+        assert client.submit("placed_tasks.add", 2, 3).result(30) == 5  # what needs nothing goes on
+        leader.kill()
+        wait_until(lambda: cluster.leader not in (None, leader), "another leads")
+        for number in range(8):
+            (tmp_path / f"end.{number}").touch()
+        assert [future.result(60) for future in futures] == list(range(8))
+
+
+def test_a_task_goes_to_the_node_that_has_what_it_asks_for_and_what_no_node_has_is_said(
+    module: str, tmp_path: Path
+) -> None:
+    places = ("--tag", "ssd", "--resource", "gpu=2", "--resource", "memory=1GiB", "--resource", "cpu=0")
+    with running_node(module, "--workers", "4", "--no-discovery", *places) as (_, announced):
+        address = next(announced)["address"]
+        assert next(announced) == {"ready": True}
+        with Client(address) as client:
+            futures = [client.submit("placed_tasks.train", str(tmp_path), number) for number in range(4)]
+            on_ssd = NamedTask("placed_tasks.add", tags=["ssd"], needs={"memory_mb": 1024})
+            assert client.submit(on_ssd, 2, 3).result(30) == 5
+            wait_until((tmp_path / "begun.1").exists, "two run")
+            assert "needs gpu=1, and none of the 1 nodes that have so much" in client.where_is(futures[3])["why"]
+            large = client.submit(NamedTask("placed_tasks.add", needs={"gpu": 3, "tape": 1}, tags=["ssd"]), 1, 1)
+            large.accepted(30)
+            why = client.where_is(large)["why"]
+            assert "no node that runs placed_tasks.add has what it asks for" in why
+            assert "2 gpu of 3, no tape of 1" in why
+            assert client.status()["unplaced_total"] == 1
+            assert "WARNING: no node has what 1 tasks ask for" in paceline("status", "--connect", address).stdout
+            for number in range(4):
+                (tmp_path / f"end.{number}").touch()
+            assert [future.result(30) for future in futures] == [0, 1, 2, 3]
+            assert most_at_once(tmp_path) == 2
+            where = ("--connect", address, "--json")
+            options = ("--tags", "ssd", "--needs", "gpu=2,memory=1GiB", "--wait")
+            done = paceline("submit", "placed_tasks.add", "2", "3", *options, *where)
+            assert json.loads(done.stdout)["result"] == 5
+            assert large.cancel(30)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"needs": {"gpu": 0}}, "the amount of gpu is a whole number of units from 1"),
+        ({"needs": {"gpu": -1}}, "the amount of gpu is a whole number of units from 1"),
+        ({"needs": {"gpu": 0.5}}, "the amount of gpu is a whole number of units from 1"),
+        ({"needs": {"gpu": True}}, "the amount of gpu is a whole number of units from 1"),
+        ({"needs": {"gpu": 2**53 + 1}}, "the amount of gpu is more than 2\\^53"),
+        ({"needs": {"memory": 5}}, "memory is counted in MiB, as memory_mb"),
+        ({"needs": {"a b": 1}}, "a name has 1 to 64 letters"),
+        ({"needs": {1: 1}}, "a name has 1 to 64 letters"),
+        ({"needs": {f"r{number}": 1 for number in range(33)}}, "it names 33 resources; 32 at most"),
+        ({"needs": ["gpu"]}, "it is a dict of resources and amounts"),
+        ({"needs": "gpu=1"}, "it is a dict of resources and amounts"),
+        ({"tags": "ssd"}, "it is a list of tags"),
+        ({"tags": ["a,b"]}, "a name has 1 to 64 letters"),
+        ({"tags": {"ssd": 1}}, "it is a list of tags"),
+        ({"tags": [f"t{number}" for number in range(33)]}, "it names 33 tags; 32 at most"),
+    ],
+)
+def test_what_can_not_be_needed_is_refused_where_it_is_written(options: dict[str, object], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        NamedTask("placed_tasks.add", **options)  # type: ignore[arg-type]
+
+
+def test_tags_and_needs_are_written_in_any_order_and_once() -> None:
+    assert (
+        NamedTask("a", tags=iter(["b", "a", "b"]), needs={"z": 1, "a": 2}).wire_options
+        == NamedTask("a", tags=("a", "b"), needs={"a": 2, "z": 1}).wire_options
+    )
+
+    assert train.wire_options == {"tags": "ssd", "needs": "gpu=1"}
+    assert train.options(needs={"gpu": 2}).wire_options == {"tags": "ssd", "needs": "gpu=2"}
