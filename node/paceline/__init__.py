@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from paceline.client import Client, Future, NamedTask
     from paceline.client.executor import Executor
     from paceline.local import Cluster
-    from paceline.schedules import Timetable, at, cron, every
+    from paceline.schedules import Schedule, Timetable, at, cron, every
 
 __all__ = [
     "Cancelled",
@@ -51,6 +51,7 @@ __all__ = [
     "ResultExpired",
     "ResultUnknown",
     "Retry",
+    "Schedule",
     "SoftTimeLimitExceeded",
     "Task",
     "TaskCancelled",
@@ -75,6 +76,7 @@ _HOMES = {
     "Executor": "paceline.client.executor",
     "Future": "paceline.client",
     "NamedTask": "paceline.client",
+    "Schedule": "paceline.schedules",
     "Timetable": "paceline.schedules",
     "at": "paceline.schedules",
     "cron": "paceline.schedules",

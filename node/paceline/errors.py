@@ -247,6 +247,21 @@ class UnknownSchedule(RequestRefused):
         super().__init__(f"there is no schedule named {name!r}; `paceline cron ls` shows those that there are")
 
 
+class ScheduleOwned(RequestRefused):
+    """The schedule comes with a module, which some node has, and so is not to be changed or removed by hand."""
+
+    exit_code = 56
+
+    def __init__(self, name: str, owner: str) -> None:
+        self.name = name
+        self.owner = owner
+        super().__init__(
+            f"the schedule {name!r} comes with the module {owner}, and is as @task says there: change it there, and "
+            "start the nodes with that, or pause it; one that no node has any more may be removed, and is after ten "
+            "minutes"
+        )
+
+
 class NotAllowed(PacelineError):
     """The key of this client does not allow what it asked for; the message says which would."""
 

@@ -1,19 +1,32 @@
 """When a task is to be run, as users write it: ``cron("0 2 * * *", tz="Europe/Berlin")``, ``every(minutes=5)``,
-``at(moment)``. What can't be used is refused here, where it is written."""
+``at(moment)``; with ``Schedule(...)``, what ``@task(schedule=...)`` says beside that. What can't be used is refused
+here, where it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Literal, TypeAlias
 
-from paceline.errors import BadSchedule
+from paceline.errors import BadSchedule, ConfigError
 from paceline.options import shown
+from paceline.parameters import Parameter, with_parameters
 from paceline_protocol import when as whens
-from paceline_protocol.messages.schedules import When, WhenKind
+from paceline_protocol.codec import encode_own_schedules
+from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.limits import MAX_NAME_CHARS
+from paceline_protocol.messages import schedules as wire
+from paceline_protocol.messages.records import Options
+from paceline_protocol.messages.schedules import OwnSchedule, ScheduleDefinition, When, WhenKind
 from paceline_protocol.moments import datetime_of, moment_ms
+from paceline_protocol.options import why_not_scheduled
+from paceline_protocol.payload import pack_args
 
-__all__ = ["Timetable", "at", "cron", "every"]
+__all__ = ["Schedule", "Timetable", "at", "cron", "every"]
+
+Misfire: TypeAlias = Literal["skip", "once", "all"]
+Overlap: TypeAlias = Literal["allow", "skip", "queue"]
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -59,6 +72,139 @@ class Timetable:
 
     def __repr__(self) -> str:
         return f"<timetable {self}>"
+
+
+class Schedule:
+    """A timetable of ``@task(schedule=...)`` with what else a schedule says: its name, and what
+    :meth:`Client.add_schedule` takes. ``name``: that of the task, unless given. Raises ConfigError."""
+
+    __slots__ = ("args", "kwargs", "misfire", "misfire_limit", "name", "overlap", "when")
+
+    def __init__(
+        self,
+        when: Timetable,
+        *,
+        name: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        misfire: Misfire = "once",
+        misfire_limit: int = 100,
+        overlap: Overlap = "allow",
+    ) -> None:
+        self.when: Final = when
+        self.name: Final = None if name is None else checked_name(name)
+        self.args: Final = args
+        self.kwargs: Final = kwargs
+        self.misfire: Final = misfire
+        self.misfire_limit: Final = misfire_limit
+        self.overlap: Final = overlap
+        self.definition("checked.now", 0, None, None)
+
+    def definition(
+        self,
+        task: str,
+        priority: int,
+        options: Options | None,
+        parameters: dict[str, Parameter] | None,
+        owner: str = "",
+        limit_bytes: int | None = None,
+    ) -> ScheduleDefinition:
+        """As it travels. ``limit_bytes``: of its arguments. Raises ConfigError for what can't be used."""
+        if not isinstance(self.when, Timetable):
+            raise ConfigError(f"when is {shown(self.when)}; write cron(...), every(...) or at(...)")
+        if isinstance(self.args, str | bytes | bytearray) or not isinstance(self.args, Sequence):
+            raise ConfigError("args is a list of arguments, as ['2026-11'], and kwargs a dict of them by name")
+        limit, kwargs = self.misfire_limit, self.kwargs or {}
+        if type(limit) is not int or not 1 <= limit <= wire.MISFIRES_MAX:
+            raise ConfigError(f"misfire_limit is {shown(limit)}, and has to be 1 to {wire.MISFIRES_MAX}")
+        return ScheduleDefinition(
+            task,
+            pack_args(self.args, kwargs, limit_bytes),
+            priority,
+            with_parameters(parameters, options, self.args, kwargs),
+            self.when.wire,
+            _number_of("misfire", self.misfire, _MISFIRES),
+            limit,
+            _number_of("overlap", self.overlap, _OVERLAPS),
+            owner,
+        )
+
+    def __repr__(self) -> str:
+        return f"<schedule {self.name or ''} {self.when}>"
+
+
+_MISFIRES: Final = {each.name.lower(): int(each) for each in wire.Misfire}
+_OVERLAPS: Final = {each.name.lower(): int(each) for each in wire.Overlap}
+
+
+def _number_of(what: str, word: object, words: Mapping[str, int]) -> int:
+    number = words.get(word) if isinstance(word, str) else None
+    if number is None:
+        raise ConfigError(f"{what} is {shown(word)}, and has to be one of {', '.join(words)}")
+    return number
+
+
+def checked_name(name: object) -> str:
+    """The name of a schedule, if it can be one. Raises ConfigError."""
+    if isinstance(name, str) and 0 < len(name) <= MAX_NAME_CHARS:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            pass  # a lone surrogate, as of a name that was read from bytes
+        else:
+            return name
+    raise ConfigError(
+        f"{shown(name)} can't name a schedule: a name is a string of 1 to {MAX_NAME_CHARS} characters that UTF-8 has"
+    )
+
+
+Schedules: TypeAlias = Timetable | Schedule | Sequence[Timetable | Schedule]
+"""What ``@task(schedule=...)`` takes."""
+
+
+def of_task(
+    given: object,
+    function: Callable[..., Any],
+    task: str,
+    owner: str,
+    priority: int,
+    options: Options | None,
+    parameters: dict[str, Parameter] | None,
+) -> tuple[OwnSchedule, ...]:
+    """The schedules that a task comes with. The first without a name of its own has that of the task, the second that
+    with ``#2``, and so on. Raises BadSchedule."""
+    each = given if isinstance(given, list | tuple) else [given]
+    found: list[OwnSchedule] = []
+    for number, one in enumerate(each, start=1):
+        schedule = Schedule(one) if isinstance(one, Timetable) else one
+        if not isinstance(schedule, Schedule):
+            raise BadSchedule(
+                f"schedule is {shown(one)}; write cron(...), every(...), at(...) or Schedule(...), or a list of these"
+            )
+        unfit = why_not_scheduled(options or {}) or _why_not_called(function, schedule)
+        if unfit:
+            raise BadSchedule(f"{task} can't have a schedule: {unfit}")
+        name = schedule.name or (task if number == 1 else f"{task}#{number}")
+        if name in [known for known, _ in found]:
+            raise BadSchedule(f"{task} has two schedules named {name!r}; give one of them another name")
+        found.append((name, schedule.definition(task, priority, options, parameters, owner)))
+    try:
+        encode_own_schedules(found)
+    except LimitExceeded as error:
+        raise BadSchedule(f"the schedules of {task} are too large: {error}") from None
+    return tuple(found)
+
+
+def _why_not_called(function: Callable[..., Any], schedule: Schedule) -> str:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return ""
+    try:
+        signature.bind(*schedule.args, **(schedule.kwargs or {}))
+    except TypeError as error:
+        return f"{error}; say with what it is called: Schedule({schedule.when}, args=[...])"
+    return ""
 
 
 def cron(expression: str, *, tz: str = "UTC") -> Timetable:

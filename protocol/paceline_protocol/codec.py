@@ -33,6 +33,8 @@ from paceline_protocol.limits import (
     MAX_FRAME_BYTES,
     MAX_INT,
     MAX_NAME_CHARS,
+    MAX_OWN_SCHEDULES,
+    MAX_OWN_SCHEDULES_BYTES,
     MAX_REQUEST_TASKS,
     MAX_STRING_CHARS,
     MAX_TRACEBACK_CHARS,
@@ -57,6 +59,7 @@ from paceline_protocol.messages.records import (
 from paceline_protocol.messages.schedules import (
     MAKES_TASK,
     Firing,
+    OwnSchedule,
     ScheduleChange,
     ScheduleDefinition,
     ScheduleOp,
@@ -90,6 +93,7 @@ __all__ = [
     "decode_held",
     "decode_kept",
     "decode_outcomes",
+    "decode_own_schedules",
     "decode_queues",
     "decode_requeued",
     "decode_retries",
@@ -106,6 +110,7 @@ __all__ = [
     "encode_held",
     "encode_kept",
     "encode_outcomes",
+    "encode_own_schedules",
     "encode_queues",
     "encode_requeued",
     "encode_retries",
@@ -298,6 +303,29 @@ def _plain(definition: ScheduleDefinition) -> tuple[Any, ...]:
     task, args, priority, options, when, misfire, misfire_limit, overlap, owner = definition
     plain = (int(when.kind), when.text, when.zone, when.every_ms, when.from_ms)
     return task, args, priority, options, plain, int(misfire), misfire_limit, int(overlap), owner
+
+
+def encode_own_schedules(schedules: Iterable[OwnSchedule]) -> bytes:
+    """Pack the schedules that come with modules. Raises LocalProtocolError, or LimitExceeded past MAX_OWN_SCHEDULES and
+    MAX_OWN_SCHEDULES_BYTES."""
+    packed = tuple([(name, _plain(definition)) for name, definition in schedules])
+    if len(packed) > MAX_OWN_SCHEDULES:
+        raise LimitExceeded("schedules that come with the modules of a node", len(packed), MAX_OWN_SCHEDULES)
+    return _few_schedules(_pack_checked(packed, f.own_schedules, "schedules of modules"))
+
+
+def decode_own_schedules(data: bytes) -> list[OwnSchedule]:
+    """What an OwnSchedules or a WorkerReady has of schedules."""
+    found = _decode_packed(_few_schedules(data), f.own_schedules, "schedules of modules")
+    if len(found) > MAX_OWN_SCHEDULES:
+        raise MalformedFrame(f"schedules of modules: {len(found)}, of {MAX_OWN_SCHEDULES} at most")
+    return [(name, definition_of(definition)) for name, definition in found]
+
+
+def _few_schedules(data: bytes) -> bytes:
+    if len(data) > MAX_OWN_SCHEDULES_BYTES:
+        raise LimitExceeded("bytes of schedules that come with modules", len(data), MAX_OWN_SCHEDULES_BYTES)
+    return data
 
 
 def encode_schedule_changes(changes: Iterable[ScheduleChange]) -> bytes:

@@ -431,6 +431,7 @@ def _or_none(check: Check) -> Check:
     return check_given
 
 
+own_schedules: Check = many(record(name, definition))
 schedule_changes: Check = many(record(one_of(s.ScheduleOp), name, _or_none(definition), moment, moment))
 firings: Check = many(record(name, moment, one_of(s.Fired), integer, moment, _or_none(call)))
 

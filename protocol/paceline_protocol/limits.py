@@ -26,6 +26,10 @@ MAX_TASK_NAMES: Final = 10_000
 """The most tasks, by name, that one node runs."""
 MAX_DEFAULTS_BYTES: Final = 4 * 1024 * 1024
 """The names and options, packed, that one node announces: some 400 bytes for each of MAX_TASK_NAMES."""
+MAX_OWN_SCHEDULES: Final = 1_000
+"""The most schedules that the modules of one node have."""
+MAX_OWN_SCHEDULES_BYTES: Final = 4 * 1024 * 1024
+"""All of them, packed, with their arguments."""
 PAYLOAD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What a node allows for one task's arguments, and for its result, unless it is set otherwise there."""
 PAYLOAD_LIMIT_MAX_BYTES: Final = MAX_FRAME_BYTES - 2 * 1024 * 1024

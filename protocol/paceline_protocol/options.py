@@ -69,6 +69,8 @@ DEADLINE_LEVEL: Final = 10
 """The feature level of deadlines."""
 SCHEDULES_LEVEL: Final = 17
 """The feature level of schedules."""
+MODULE_SCHEDULES_LEVEL: Final = 23
+"""The feature level of schedules that come with modules."""
 LISTS_LEVEL: Final = 14
 """The feature level of lists of live tasks, of tasks that wait no longer for their moment, and of how attempts were
 lost, in records."""
@@ -448,6 +450,22 @@ def completed(said: Options, announced: Options) -> Options | None:
 def contradiction(options: Options) -> str:
     """How these options contradict each other in a way that can't travel, with what to do; "" if they don't."""
     return next((each.reason for each in EXCLUSIONS if not each.may_travel and each.holds(options)), "")
+
+
+def why_not_scheduled(options: Options) -> str:
+    """Why the task of a schedule can't ask for this; "" if it can."""
+    if any(options.get(moment, 0) > 0 for moment in ("not_before", "expires", "deadline")):
+        return (
+            "a moment that does not move with those of the schedule can't be of use: give delay, expires or "
+            "deadline in seconds"
+        )
+    if options.get("idempotency_key", 0):
+        return "the task of a moment has an id of its own, and is made once; leave idempotency_key out"
+    if options.get("durability", 0):
+        return "a task of a schedule is in the log; leave durability out"
+    if options.get("on_client_lost", 0):
+        return "a task of a schedule has no client; leave on_client_lost out"
+    return ""
 
 
 def announced(options: Options | None) -> Options:

@@ -34,6 +34,8 @@ SAYS = {
     "tenants.py": "10 True\n7\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
     "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",
+    "stock.py": "south stock stock every 0:00:02\nstock.clean_up stock every 0:00:01\n"
+    "stock.count_stock stock every 0:00:01\n",
     "searching.py": "dispatched dispatched\nTrue it stopped when it was asked to\ndispatched\n",
     "reports.py": "2 2 1\nrunning running waiting waiting delayed\n"
     "all 2 workers that can run it are busy; 0 of the 2 tasks that wait have a higher priority\n"

@@ -17,6 +17,7 @@ EXAMPLES = {
     "tasks.py",
     "TASKS.py",
     "beat.py",
+    "stock.py",
     "convert.py",
     "fetching.py",
     "late.py",

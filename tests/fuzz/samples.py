@@ -22,11 +22,13 @@ from paceline_protocol.codec import (
     encode_defaults,
     encode_held,
     encode_outcomes,
+    encode_own_schedules,
 )
 from paceline_protocol.limits import MAX_ATTEMPT, MAX_ENTRY_KIND, MAX_INT
 from paceline_protocol.messages.client import Submit
 from paceline_protocol.messages.consensus import Config, EntryKind
 from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Assignment, Default, Options, Outcome, TaskEnd
+from paceline_protocol.messages.schedules import ScheduleDefinition, When
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 from paceline_protocol.payload import pack_args, pack_value
 
@@ -73,6 +75,7 @@ class Known:
                 self.ids.append(task_id)
 
 
+_DEFINITION = ScheduleDefinition("add", b"\x91\xc0", 4, None, When(1, "@daily", "UTC"), owner="tasks")
 QUEUES = ("video", "mail.high")
 """Not the one in which tasks wait of whoever behaves: any client may pause that."""
 
@@ -98,6 +101,7 @@ class Samples:
             "bytes<outcomes>": lambda _: self.outcomes(random.randrange(3)),
             "bytes<held>": lambda _: encode_held((self._id(""), self._attempt()) for _ in range(3)),
             "bytes<defaults>": lambda _: encode_defaults(self._default() for _ in range(random.randrange(3))),
+            "bytes<owned>": lambda _: encode_own_schedules([("nightly", _DEFINITION)] * random.randrange(2)),
             "bytes<config>": lambda _: self._config(),
             "bytes<payload>": lambda _: pack_value({"key": random.randrange(9)}),
         }

@@ -73,6 +73,11 @@ PACKED: Final[dict[str, Packed]] = {
     "held": (codec.encode_held, codec.decode_held, [(ID, 1), (OTHER, 2)]),
     "config": (codec.encode_config, codec.decode_config, consensus.Config(("a", "b"), ("c",), (), 3, 2)),
     "definition": (codec.encode_definition, codec.decode_definition, _DEFINITION),
+    "owned": (
+        codec.encode_own_schedules,
+        codec.decode_own_schedules,
+        [("nightly", _DEFINITION)],
+    ),
     "schedule changes": (
         codec.encode_schedule_changes,
         codec.decode_schedule_changes,

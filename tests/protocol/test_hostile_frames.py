@@ -86,10 +86,12 @@ from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRe
 from paceline_protocol.messages.schedules import (
     ChangeSchedule,
     PutSchedule,
+    ScheduleDefinition,
     ScheduleReply,
     SchedulesReply,
     SchedulesRequest,
     TriggerSchedule,
+    When,
 )
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
@@ -105,10 +107,12 @@ from paceline_protocol.messages.work import (
     EnrolWithQueues,
     NodeBeat,
     NodeOutcomes,
+    OwnSchedules,
     RemarkAnswer,
     RemarkQuery,
     Revoke,
     Revoked,
+    SchedulesHeard,
     SetAvailability,
     Stopping,
     StopTasks,
@@ -126,9 +130,11 @@ DECODERS: list[Callable[[bytes], object]] = [
     codec.split_ids,
     codec.decode_held,
     codec.decode_defaults,
+    codec.decode_own_schedules,
 ]
 
 ID = b"i" * 16
+_DEFINITION = ScheduleDefinition("add", b"args", 4, None, When(1, "@daily", "UTC"), owner="tasks")
 EXAMPLES: list[Message] = [
     Hello(ID, "riders"),
     Submit(1, 2, codec.encode_calls([(ID, "add", 4, b"args", {"max_attempts": 2})]), True),
@@ -198,6 +204,8 @@ EXAMPLES: list[Message] = [
     EnrolQuiet(3, 7, 12, 4, 0, ("add",), b"h" * 24, True, codec.encode_defaults([("add", 9, {"retries": 3})]), 2, 500),
     EnrolWithPlaces(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, b"d", 100, (), ("video",), "ssd", "cpu=4,gpu=2"),
     EnrolWithQueues(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([]), 100, ("add",), ("video",)),
+    OwnSchedules(3, 7, codec.encode_own_schedules([("nightly", _DEFINITION)])),
+    SchedulesHeard(3, 7),
     SetQueue(1, "video", 1, 3),
     SetQueueReply(1, "", True, 3),
     QueuesRequest(1),

@@ -24,14 +24,15 @@ from paceline.runtime.drain import FINISH_S
 from paceline.runtime.reactor import Reactor
 from paceline.runtime.transport.memory_transport import MemoryTransport
 from paceline.runtime.transport.transport import Sent
-from paceline_protocol.codec import decode, encode, encode_defaults
+from paceline_protocol.codec import decode, encode, encode_defaults, encode_own_schedules
 from paceline_protocol.messages.children import Run, ServeAsync, StopAttempts, WorkerReady
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.records import PRIORITY_DEFAULT
 from simulation import tasks
 from simulation.journals import SimulatedJournal
-from simulation.oracle.events import Crashed, CutByDrain, Drained, GaveUp, TakesNone, WasOvertaken
+from simulation.oracle.events import Crashed, CutByDrain, Drained, GaveUp, ModuleHas, TakesNone, WasOvertaken
 from simulation.oracle.promise import InvariantBroken
+from simulation.schedules import OF_MODULE, of_module
 from simulation.wall_clocks import WallClock
 from simulation.watcher import Seen
 from simulation.workers import SimulatedChildren, SimulatedWorker
@@ -72,7 +73,7 @@ class SimulatedNode:
         self.ahead_s = 0.0  # of its clock, before the world's
         self.wall_clock = WallClock(world.rng, world.faults)
         self.seen = Seen()  # how far the world has watched it
-        self._starts = 0
+        self.starts = 0  # how often its process was
         self._disks = 0
         self.is_rival = False  # another machine runs, or ran, on a copy of its disk, or that was put back
         self.kept: DiskCopy | None = None  # its disk as it was at some moment
@@ -106,7 +107,7 @@ class SimulatedNode:
     def start(self, start: int | None = None) -> None:
         """Boot, from whatever the disk holds. ``start``: of a process that begins again; see Overtaken."""
         world, journal = self.world, self.journal
-        self._starts += 1
+        self.starts += 1
         self.identity = copy.copy(self.saved_identity)
         self.identity.incarnation += 1
         self.identity.start = world.next_start() if start is None else start
@@ -180,16 +181,16 @@ class SimulatedNode:
 
     def _feature_level(self) -> int:
         """Every machine is upgraded while it is down for the first time; never back again."""
-        return FEATURE_LEVEL if self._starts == 1 else FEATURE_LEVEL + 1
+        return FEATURE_LEVEL if self.starts == 1 else FEATURE_LEVEL + 1
 
     def has_been_upgraded(self) -> None:
         """It was down before."""
-        self._starts = max(self._starts, 1)
+        self.starts = max(self.starts, 1)
 
     @property
     def is_outdated(self) -> bool:
         """Whether it still waits to be upgraded, and another has been. The cluster may have risen without it."""
-        return self._starts == 1 and any(other._starts > 1 for other in self.world.nodes)
+        return self.starts == 1 and any(other.starts > 1 for other in self.world.nodes)
 
     def _save_identity(self) -> None:
         """Its id, and what it consented to, in a file that is replaced as one. The power may go before and behind."""
@@ -206,7 +207,12 @@ class SimulatedNode:
         worker_id = self.world.rng.randbytes(8)
         worker = SimulatedWorker(worker_id, self.world.network.worker(self.address, worker_id))
         announced = [(name, PRIORITY_DEFAULT, asked) for name, asked in tasks.ANNOUNCED.items()]
-        worker.endpoint.send(encode(WorkerReady(1, tasks.NAMES, encode_defaults(announced), tasks.ASYNC_NAMES)))
+        ready = WorkerReady(1, tasks.NAMES, encode_defaults(announced), tasks.ASYNC_NAMES)
+        if self.world.has_schedules:
+            own = [(OF_MODULE, of_module(self.starts))]
+            ready = ready._replace(schedules=encode_own_schedules(own))
+            self.world.oracle.hear(ModuleHas(self.world.now, self.identity.node_id, own[0][1]))
+        worker.endpoint.send(encode(ready))
         self.workers.append(worker)
 
     def lose_worker(self, worker: SimulatedWorker) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from paceline.core.scheduling.module_schedules import ModuleSchedules
 from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.state.schedules import AppliedFiring, ScheduleRow, Schedules
 from paceline.core.state.table import TaskTable
+from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages.schedules import ScheduleAnswer, ScheduleChange, ScheduleOp, When
 from simulation.peer_faults import Method
 
@@ -82,3 +85,25 @@ def watch_none_of_those_before(true: Method) -> Method:
         self._due.fires.clear()
 
     return init
+
+
+def have_what_was_announced_last(true: Method) -> Method:
+    def gather(self: ModuleSchedules, enrolled: Mapping[str, int]) -> None:
+        true(self, enrolled)
+        self._present = {name: definitions[-1:] for name, definitions in self._present.items()}
+
+    return gather
+
+
+def let_anybody_change_them(true: Method) -> Method:
+    def is_owned(self: ScheduleKeeper, row: ScheduleRow | None) -> bool:
+        return False
+
+    return is_owned
+
+
+def announce_none(true: Method) -> Method:
+    def announce_schedules(self: LeaderLink, now: float) -> None:
+        pass
+
+    return announce_schedules

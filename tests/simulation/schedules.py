@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from paceline.core.scheduling.schedule_keeper import SETTLE_S
 from paceline_protocol.codec import encode_definition
 from paceline_protocol.messages.schedules import Misfire, Overlap, ScheduleDefinition, ScheduleOp, When, WhenKind
 from simulation import tasks
-from simulation.oracle.events import SchedulesSeen, TriggerAsked, Wait
+from simulation.oracle.events import ModuleSeen, SchedulesSeen, TriggerAsked, Wait
 from simulation.wall_clocks import right_ms
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ WHENS = (
 )
 
 
+OF_MODULE = "of a module"
+"""A schedule that comes with the module of each node."""
+
+
+def of_module(starts: int) -> ScheduleDefinition:
+    """As a node has it that was started so often: when it is started for the second time it has another version."""
+    return ScheduleDefinition(
+        tasks.REVERSE, b"module.." if starts == 1 else b"changed.", 4, None, WHENS[0], owner="tasks"
+    )
+
+
 class ScheduleUse:
     """Of one world."""
 
@@ -39,8 +51,8 @@ class ScheduleUse:
     def use(self, client: SimulatedClient) -> None:
         """A client has something done to one of the schedules, which may not be there."""
         rng, world = self._rng, self._world
-        place = rng.randrange(SCHEDULES)
-        name = self._names[place]
+        place = rng.randrange(SCHEDULES + 1)
+        name = self._names[place] if place < SCHEDULES else OF_MODULE
         drawn = rng.random()
         world.events["change of a schedule"] += 1
         if drawn < 0.5:
@@ -56,6 +68,7 @@ class ScheduleUse:
             self.change(client, name, ScheduleOp.RESUME)
         else:
             self.change(client, name, ScheduleOp.REMOVE)
+        if drawn >= 0.95 and place < SCHEDULES:
             self._names[place] = f"schedule {self._made}"
             self._made += 1
 
@@ -83,15 +96,22 @@ class ScheduleUse:
             is_settled = leader.leader.tasks.is_settled and world.now > leader.leader.since + 1.0
             if is_settled and not leader.leader.schedules.held:
                 world.oracle.hear(SchedulesSeen(world.now, right_ms(world.now)))
+            if is_settled and world.now > leader.leader.since + CALM_S:
+                row = leader.table.schedules.get(OF_MODULE)
+                versions = frozenset(of_module(node.starts) for node in world.nodes if node.core is not None)
+                is_old = world.now > leader.leader.since + SETTLE_S + CALM_S
+                world.oracle.hear(ModuleSeen(world.now, None if row is None else row.definition, versions, is_old))
         asked: set[str] = set()
         while True:
             wait(Wait.RESULTS, since)
             leader = world.leader()
             if leader is None or any(client.asks_schedules for client in world.clients):
                 continue
-            left = sorted(leader.table.schedules)
+            table = leader.table.schedules
+            left = sorted(name for name in table if name != OF_MODULE or not table[name].paused)
             if not left and not asked:
                 return
             asked = set(left)
             for name in left:
-                self.change(self._rng.choice(world.clients), name, ScheduleOp.REMOVE)
+                op = ScheduleOp.PAUSE if name == OF_MODULE else ScheduleOp.REMOVE
+                self.change(self._rng.choice(world.clients), name, op)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,7 @@ from simulation.oracle.keys import Keys
 from simulation.oracle.lease import Lease
 from simulation.oracle.located_tasks import LocatedTasks
 from simulation.oracle.lost_clients import LostClients
+from simulation.oracle.module_schedules import SchedulesOfModules
 from simulation.oracle.not_logged import NotLogged
 from simulation.oracle.one_cluster import OneCluster
 from simulation.oracle.one_leader import OneLeader
@@ -67,7 +69,7 @@ ID = b"the task's id..."
 EVERY_S = ScheduleDefinition("reverse", b"hello", 4, None, When(2, every_ms=1_000))
 
 
-def put(**changes: int) -> e.ScheduleChanged:
+def put(**changes: Any) -> e.ScheduleChanged:
     """A schedule of each second from 10 s on."""
     return e.ScheduleChanged(1.0, "beat", ScheduleOp.PUT, EVERY_S._replace(**changes), 10_000, 9_500)
 
@@ -98,6 +100,12 @@ def schedule_answered(op: int, task_id: bytes = b"", asked_at_s: float = 1.2) ->
 ONE_AT_A_TIME = put(overlap=Overlap.SKIP)
 IN_TURN = put(overlap=Overlap.QUEUE)
 RUNS = e.Submitted(1.9, fired_id("beat", 10_000), {}, (1, b"olleh"))
+OF_MODULE, OTHER_VERSION = EVERY_S._replace(owner="shop"), EVERY_S._replace(owner="shop", priority=7)
+HAS = e.ModuleHas(0.5, "a", OF_MODULE)
+HAS_OTHER = e.ModuleHas(0.6, "b", OTHER_VERSION)
+LEADS = e.Led(0.7, "a", 1, 0, lambda index: None)
+IN_TERM_1 = e.Committed(0.9, 1, 1, int(EntryKind.NOOP), b"", 60_000)
+COMES = put(owner="shop")
 DONE = (int(TaskEnd.SUCCEEDED), b"olleh")
 FAILED = (int(TaskEnd.FAILED), b"oops")
 LOST = (int(TaskEnd.LOST), b"gone")
@@ -410,6 +418,11 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
         [put(), e.TriggerAsked(1.1, b"1" * 16), moment(9_700, Fired.TRIGGERED, task_id=b"1" * 16)],
     ),
     (ScheduledMoments, [put(), changed(ScheduleOp.REMOVE), schedule_answered(ScheduleOp.REMOVE)]),
+    (SchedulesOfModules, [HAS, HAS_OTHER, LEADS, IN_TERM_1, COMES, changed(ScheduleOp.PAUSE)]),
+    (SchedulesOfModules, [HAS, HAS_OTHER, COMES, put(owner="shop", priority=7)]),
+    (SchedulesOfModules, [HAS, put(), changed(ScheduleOp.REMOVE), COMES]),
+    (SchedulesOfModules, [e.ModuleSeen(9.0, OF_MODULE, frozenset([OF_MODULE, OTHER_VERSION]), True)]),
+    (SchedulesOfModules, [e.ModuleSeen(9.0, OF_MODULE, frozenset([OTHER_VERSION]), False)]),
 ]
 
 BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
@@ -606,6 +619,21 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         ScheduledMoments,
         [IN_TURN, RUNS, moment(10_000), moment(11_000, Fired.QUEUED), moment(11_000, Fired.DEQUEUED)],
         "which was to end before",
+    ),
+    (SchedulesOfModules, [HAS, COMES, changed(ScheduleOp.REMOVE)], "is removed, and comes with a module"),
+    (SchedulesOfModules, [HAS, COMES, put()], "is changed by hand, and comes with a module"),
+    (SchedulesOfModules, [HAS_OTHER, COMES], "no node has it so"),
+    (SchedulesOfModules, [HAS, put(), COMES], "was made by hand, and a module overwrites it"),
+    (
+        SchedulesOfModules,
+        [HAS, HAS_OTHER, LEADS, IN_TERM_1, COMES, put(owner="shop", priority=7)],
+        "its leader's own node still has it as it was",
+    ),
+    (SchedulesOfModules, [e.ModuleSeen(9.0, None, frozenset([OF_MODULE]), False)], "all nodes have is not there"),
+    (
+        SchedulesOfModules,
+        [e.ModuleSeen(9.0, OF_MODULE, frozenset([OTHER_VERSION]), True)],
+        "as no node has it",
     ),
     (ScheduledMoments, [put(), schedule_answered(ScheduleOp.PAUSE)], "told to be changed before the log has it"),
     (ScheduledMoments, [put(), schedule_answered(0, b"1" * 16)], "told to be triggered before the log has it"),

@@ -55,6 +55,7 @@ from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.module_schedules import ModuleSchedules
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.placement import Requirements, Room
@@ -1393,6 +1394,30 @@ FAULTS = [
         finding="nothing has become of it",
     ),
     Fault(
+        "has a schedule as the node has it that announced it last",
+        ModuleSchedules,
+        "_gather",
+        schedule_faults.have_what_was_announced_last,
+        faults=WITH_SCHEDULES,
+        finding="its leader's own node still has it as it was",
+    ),
+    Fault(
+        "lets anybody change the schedule of a module",
+        ScheduleKeeper,
+        "_is_owned",
+        schedule_faults.let_anybody_change_them,
+        faults=WITH_SCHEDULES,
+        finding="and comes with a module that nodes have",
+    ),
+    Fault(
+        "announces no schedules of its modules",
+        LeaderLink,
+        "_announce_schedules",
+        schedule_faults.announce_none,
+        faults=WITH_SCHEDULES,
+        finding="that all nodes have is not there",
+    ),
+    Fault(
         "snapshots have nothing of schedules",
         Schedules,
         "captured",
@@ -1458,7 +1483,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 238
+PLANTED = 241
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

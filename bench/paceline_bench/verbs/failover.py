@@ -32,17 +32,17 @@ SETTLE_S = 0.05  # longer than what ended waits for the log
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class KillPlan:
     """When each task is submitted (seconds from the start), and before which one the leader is killed."""
 
     submit_at_s: tuple[float, ...]
     kill_before: int
 
 
-def schedule(rate_per_s: float, seed: int) -> Schedule:
+def schedule(rate_per_s: float, seed: int) -> KillPlan:
     before_s = random.Random(seed).uniform(*BEFORE_S)
     count = round((before_s + AFTER_S) * rate_per_s)
-    return Schedule(tuple(number / rate_per_s for number in range(count)), round(before_s * rate_per_s))
+    return KillPlan(tuple(number / rate_per_s for number in range(count)), round(before_s * rate_per_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def run(kills: int, rate_per_s: float, seed: int, secure: bool = False) -> Repor
     return report(outcomes, rate_per_s, seed, secure)
 
 
-def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
+def one_kill(cluster: Cluster, plan: KillPlan) -> Kill:
     """Plays the schedule on a running cluster."""
     with cluster.client() as client:
         for number in range(50):  # connections, code paths and workers are warm before the clock runs
@@ -93,7 +93,7 @@ def one_kill(cluster: Cluster, plan: Schedule) -> Kill:
     )
 
 
-def _play(client: Client, plan: Schedule, kill: Callable[[], None]) -> tuple[Load, float]:
+def _play(client: Client, plan: KillPlan, kill: Callable[[], None]) -> tuple[Load, float]:
     """The load, and when the leader was killed (perf_counter, seconds)."""
     load = Load(lambda number: client.submit(noop, number), plan.submit_at_s, time.perf_counter() + 0.01)
     killed_at_s = 0.0

@@ -237,6 +237,8 @@ def _lines(found: list[ScheduledTask]) -> Iterator[str]:
         yield "  next   " + ("paused" if each.paused else "never" if each.next is None else shown(each.next))
         if each.last is not None and each.last_task_id is not None:
             yield f"  last   {shown(each.last)}  {each.last_task_id.hex()}  {each.last_state}"
+        if each.owner:
+            yield f"  owner  {one_line(each.owner)}, the module that it comes with"
         counts = [("fired", each.fired), ("missed", each.missed), ("overlapped", each.overlapped)]
         yield "  so far " + ", ".join(
             f"{count} {what}" for what, count in [*counts, ("waiting", each.waiting)] if count or what == "fired"

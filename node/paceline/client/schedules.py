@@ -6,28 +6,23 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.future import Future
 from paceline.client.questions import NO_ANSWER, unpacked
 from paceline.client.targets import Target, parts_of
-from paceline.errors import ConfigError, NotAllowed, RequestRefused, UnknownSchedule
-from paceline.options import check_seconds, shown
-from paceline.parameters import parameters_of, with_parameters
-from paceline.schedules import Timetable
+from paceline.errors import NotAllowed, RequestRefused, ScheduleOwned, UnknownSchedule
+from paceline.options import check_seconds
+from paceline.parameters import parameters_of
+from paceline.schedules import Misfire, Overlap, Schedule, Timetable, checked_name
 from paceline_protocol.codec import encode_definition
-from paceline_protocol.limits import MAX_NAME_CHARS
 from paceline_protocol.messages import schedules as wire
 from paceline_protocol.messages.records import TASK_ID_BYTES
-from paceline_protocol.messages.schedules import ScheduleAnswer, ScheduleDefinition, ScheduleOp, ScheduleReply
+from paceline_protocol.messages.schedules import ScheduleAnswer, ScheduleOp, ScheduleReply
 from paceline_protocol.moments import datetime_of
-from paceline_protocol.payload import pack_args
 
 if TYPE_CHECKING:
     from paceline.client.driver.driver import Driver
-
-Misfire: TypeAlias = Literal["skip", "once", "all"]
-Overlap: TypeAlias = Literal["allow", "skip", "queue"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,35 +89,25 @@ class ScheduleQuestions:
         ``misfire_limit`` are ("all"). ``overlap``: what becomes of a moment while a task of an earlier one has not
         ended: it fires all the same ("allow"), not at all ("skip"), or then ("queue").
 
-        Raises ConfigError for what can't be used, RequestRefused with the reason if the cluster does not take it,
-        NotAllowed to an observer, TimeoutError if that is not known in time: then it may be there.
+        Raises ConfigError for what can't be used, ScheduleOwned if one of that name comes with a module, RequestRefused
+        with the reason if the cluster does not take it, NotAllowed to an observer, TimeoutError if that is not known in
+        time: then it may be there.
         """
         check_seconds("timeout", timeout)
-        if not isinstance(when, Timetable):
-            raise ConfigError(f"when is {shown(when)}; write cron(...), every(...) or at(...)")
-        if isinstance(args, str | bytes | bytearray) or not isinstance(args, Sequence):
-            raise ConfigError("args is a list of arguments, as ['2026-11'], and kwargs a dict of them by name")
-        if type(misfire_limit) is not int or not 1 <= misfire_limit <= wire.MISFIRES_MAX:
-            raise ConfigError(f"misfire_limit is {shown(misfire_limit)}, and has to be 1 to {wire.MISFIRES_MAX}")
         task, priority, _ = parts_of(target)
         options = {} if isinstance(target, str) else target.wire_options  # and no deadline of who says so
-        options = with_parameters(parameters_of(target), options, args, kwargs or {})
-        definition = ScheduleDefinition(
-            task,
-            pack_args(args, kwargs or {}, self._driver.session.payload_limit_bytes),
-            priority,
-            options,
-            when.wire,
-            _number_of("misfire", misfire, _MISFIRES),
-            misfire_limit,
-            _number_of("overlap", overlap, _OVERLAPS),
+        schedule = Schedule(
+            when, args=args, kwargs=kwargs, misfire=misfire, misfire_limit=misfire_limit, overlap=overlap
         )
-        reply = self._driver.put_schedule(_checked(name), encode_definition(definition), timeout)
+        limit_bytes = self._driver.session.payload_limit_bytes
+        definition = schedule.definition(task, priority, options, parameters_of(target), limit_bytes=limit_bytes)
+        reply = self._driver.put_schedule(checked_name(name), encode_definition(definition), timeout)
         return _answer_of(reply, name, timeout) == ScheduleAnswer.DONE
 
     def remove_schedule(self, name: str, timeout: float = 30.0) -> None:
         """Have no schedule of this name any more; tasks that it has made stay. Raises UnknownSchedule if there is none,
-        perhaps since a leader that has removed it died before it could say so, and else as :meth:`add_schedule`."""
+        perhaps since a leader that has removed it died before it could say so, ScheduleOwned if it comes with a module
+        that a node has, and else as :meth:`add_schedule`."""
         self._change(name, ScheduleOp.REMOVE, timeout)
 
     def pause_schedule(self, name: str, timeout: float = 30.0) -> bool:
@@ -140,7 +125,7 @@ class ScheduleQuestions:
         :meth:`task` does. Raises as :meth:`remove_schedule`."""
         check_seconds("timeout", timeout)
         task_id = os.urandom(TASK_ID_BYTES)
-        _answer_of(self._driver.trigger_schedule(_checked(name), task_id, timeout), name, timeout)
+        _answer_of(self._driver.trigger_schedule(checked_name(name), task_id, timeout), name, timeout)
         return self._driver.read(task_id, waits=False)
 
     def schedules(self, name: str | None = None, timeout: float = 30.0) -> Iterator[ScheduledTask]:
@@ -148,7 +133,7 @@ class ScheduleQuestions:
         for any number of characters. Lazy: it asks for 200 at a time. Raises ConfigError for what can be no name, and
         TimeoutError if the leader does not answer in time, ``timeout`` seconds for each question."""
         check_seconds("timeout", timeout)
-        after, pattern = "", "*" if name is None else _checked(name)
+        after, pattern = "", "*" if name is None else checked_name(name)
         while True:
             page = unpacked(self._driver.schedules(pattern, after, timeout), timeout)
             for row in page["schedules"]:
@@ -159,32 +144,8 @@ class ScheduleQuestions:
 
     def _change(self, name: str, op: ScheduleOp, timeout_s: float) -> bool:
         check_seconds("timeout", timeout_s)
-        reply = self._driver.change_schedule(_checked(name), int(op), timeout_s)
+        reply = self._driver.change_schedule(checked_name(name), int(op), timeout_s)
         return _answer_of(reply, name, timeout_s) == ScheduleAnswer.DONE
-
-
-_MISFIRES: Final = {each.name.lower(): int(each) for each in wire.Misfire}
-_OVERLAPS: Final = {each.name.lower(): int(each) for each in wire.Overlap}
-
-
-def _number_of(what: str, word: object, words: Mapping[str, int]) -> int:
-    number = words.get(word) if isinstance(word, str) else None
-    if number is None:
-        raise ConfigError(f"{what} is {shown(word)}, and has to be one of {', '.join(words)}")
-    return number
-
-
-def _checked(name: object) -> str:
-    if isinstance(name, str) and 0 < len(name) <= MAX_NAME_CHARS:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            pass  # a lone surrogate, as of a name that was read from bytes
-        else:
-            return name
-    raise ConfigError(
-        f"{shown(name)} can't name a schedule: a name is a string of 1 to {MAX_NAME_CHARS} characters that UTF-8 has"
-    )
 
 
 def _answer_of(reply: ScheduleReply | None, name: str, timeout_s: float) -> int:
@@ -195,6 +156,8 @@ def _answer_of(reply: ScheduleReply | None, name: str, timeout_s: float) -> int:
         raise NotAllowed(reply.refused)
     if reply.answer == ScheduleAnswer.UNKNOWN:
         raise UnknownSchedule(name)
+    if reply.answer == ScheduleAnswer.OWNED:
+        raise ScheduleOwned(name, reply.detail)
     if reply.answer == ScheduleAnswer.REFUSED:
         raise RequestRefused(reply.detail)
     return reply.answer

@@ -47,6 +47,7 @@ LEVELS: Final[dict[int, str]] = {
     options.KEYS_LEVEL: "calls with a key",
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys",
     options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
+    options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

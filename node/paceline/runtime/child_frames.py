@@ -22,7 +22,7 @@ from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.children.scaling import NOT_NEEDED, Scaling
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
-from paceline_protocol.codec import decode_defaults, decode_fields, encode
+from paceline_protocol.codec import decode_defaults, decode_fields, decode_own_schedules, encode
 from paceline_protocol.errors import LimitExceeded, RemoteProtocolError
 from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.children import (
@@ -144,6 +144,7 @@ class ChildFrames:
         slots = self._core.leader_link.slots
         try:
             defaults = decode_defaults(ready.defaults)
+            schedules = decode_own_schedules(ready.schedules)
         except (RemoteProtocolError, LimitExceeded) as error:
             self.cast_out(worker_id, f"what it says of its tasks can't be read: {error}")
             return
@@ -152,6 +153,7 @@ class ChildFrames:
             self.cast_out(worker_id, too_many, _IF_MODULES_DIFFER)
             return
         slots.learn_async(ready.names, ready.async_names)
+        slots.learn_schedules(schedules)
         if self._children is None or self._children.ready(worker_id, ready.names):
             self._core.on_worker_ready(worker_id, ready.names)
             self._serves(worker_id, now)

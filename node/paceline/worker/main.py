@@ -46,7 +46,7 @@ from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.own_remarks import OwnRemarks
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
-from paceline.worker.registry import async_names, defaults, load_module, tasks
+from paceline.worker.registry import async_names, defaults, load_module, schedules, tasks
 from paceline.worker.stop_requests import StopRequests
 from paceline.worker.task_output import prepare_log, watch
 from paceline_protocol.codec import (
@@ -57,6 +57,7 @@ from paceline_protocol.codec import (
     encode,
     encode_defaults,
     encode_fields,
+    encode_own_schedules,
 )
 from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import MAX_TASK_NAMES
@@ -324,7 +325,8 @@ def _work(link: socket.socket, modules: Sequence[str], payload_limit_bytes: int,
     gc.collect()
     gc.freeze()
     worker = Worker(link, payload_limit_bytes, begun)  # before its node may signal to it
-    send(link, encode(WorkerReady(os.getpid(), tuple(sorted(tasks)), encode_defaults(defaults()), async_names())))
+    names, own_schedules = tuple(sorted(tasks)), encode_own_schedules(schedules())
+    send(link, encode(WorkerReady(os.getpid(), names, encode_defaults(defaults()), async_names(), own_schedules)))
     worker.serve()
     return 0
 
@@ -354,14 +356,21 @@ def _prepare_process(*, is_json: bool) -> None:
     sys.argv = sys.argv[:1]  # a module that looks at the command line would find the node's arguments
 
 
-def _check_defaults() -> None:
-    """Raises ConfigError if there is more than a node can announce."""
+def _check_announced() -> None:
+    """Raises ConfigError if there are more options, or schedules, than a node can announce."""
     try:
         encode_defaults(defaults())
     except LimitExceeded as error:
         raise ConfigError(
             f"with it the names and options of all tasks take {error.size} bytes, and a node announces at most "
             f"{error.limit}; give some of the modules to other nodes, or name fewer exceptions in retry_on"
+        ) from None
+    try:
+        encode_own_schedules(schedules())
+    except LimitExceeded as error:
+        raise ConfigError(
+            f"there are more schedules than a node can announce: {error}; give some of the modules to other nodes, or "
+            "make them without @task, as `paceline cron add` does"
         ) from None
 
 
@@ -376,7 +385,7 @@ def _load(modules: Sequence[str]) -> WorkerFailed | None:
                     f"with it there are {len(tasks)} tasks, and a node runs at most {MAX_TASK_NAMES}; give some of the "
                     "modules to other nodes, or make what differs an argument of one task"
                 )
-            _check_defaults()
+            _check_announced()
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module ends the import, as an error does
             text = describe(error)
             # Their messages have the places, and their tracebacks more than that.

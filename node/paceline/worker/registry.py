@@ -26,17 +26,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from paceline.errors import ConfigError, DuplicateTaskName
+from paceline.errors import BadSchedule, ConfigError, DuplicateTaskName
 from paceline.importing import RUN_AS, import_own, imported_name
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, shown
 from paceline.ownership import whose
 from paceline.parameters import Parameter
 from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default
+from paceline_protocol.messages.schedules import OwnSchedule
 from paceline_protocol.options import announced
 
 if TYPE_CHECKING:
     from paceline.client import Future, Mapped, Unordered
     from paceline.client.mapping import MapBounds
+    from paceline.schedules import Schedules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +66,7 @@ class Task(Generic[P, R]):
         self.priority = chosen.priority
         self.wire_options = chosen.wire_options
         self.run_in: str | None = None
+        self.schedules: tuple[OwnSchedule, ...] = ()
         self.argument_options: dict[str, Parameter] = {}  # options that stand in the arguments of its calls
         self.execution: object = None  # of its module: the spec, of which Python makes another one for each
 
@@ -133,6 +136,7 @@ def task(
     name: str | None = None,
     run_in: Literal["thread"] | None = None,
     fair_by: str | None = None,
+    schedule: Schedules | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
@@ -142,6 +146,7 @@ def task(
     name: str | None = None,
     run_in: Literal["thread"] | None = None,
     fair_by: str | None = None,
+    schedule: Schedules | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Any:
     """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
@@ -149,24 +154,31 @@ def task(
     ``name`` is ``module.function`` unless given. ``run_in="thread"`` is for a function that waits without ``await``,
     and that may run in a thread beside others: many of them run at once in a worker, as those of an ``async def`` do.
     ``fair_by`` names the parameter whose value is the ``fair_key`` of each call.
+    ``schedule`` has the cluster run it at moments: ``cron("0 2 * * *")``, ``every(minutes=5)``, ``Schedule(...)`` with
+    arguments and more, or a list of these.
     The other keywords are the defaults of its calls, the fields of :class:`TaskOptions`. An ``async def`` is run to its
     end by the worker.
 
-    Raises ConfigError for what can't be used, DuplicateTaskName if another function has the name.
+    Raises ConfigError for what can't be used, as BadSchedule, and DuplicateTaskName if another function has the name.
     """
-    check_names("task()", options, "name", "run_in", "fair_by")
+    check_names("task()", options, "name", "run_in", "fair_by", "schedule")
     chosen = TaskOptions(**options)
     if fair_by is not None and chosen.fair_key is not None:
         raise ConfigError("fair_by and fair_key say the same in different ways; give one of them")
     if function is None:
-        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by)
-    return _register(function, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by)
+        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by, schedule=schedule)
+    return _register(function, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by, schedule=schedule)
 
 
 def defaults() -> list[Default]:
     """What the tasks of this process were decorated with, of those that ask for something: for calls by name."""
     found = [(name, each.priority, announced(each.wire_options)) for name, each in sorted(tasks.items())]
     return [each for each in found if each[1] != PRIORITY_DEFAULT or each[2]]
+
+
+def schedules() -> list[OwnSchedule]:
+    """Those that the tasks of this process come with."""
+    return [each for _, task in sorted(tasks.items()) for each in task.schedules]
 
 
 def async_names() -> tuple[str, ...]:
@@ -269,6 +281,7 @@ def _register(
     chosen: TaskOptions,
     run_in: str | None = None,
     fair_by: str | None = None,
+    schedule: Schedules | None = None,
 ) -> Task[P, R]:
     if not inspect.isroutine(function):
         raise ConfigError(f"@task is for functions, not for {shown(function)}")
@@ -287,8 +300,26 @@ def _register(
     known = tasks.get(registered.name)
     if known is not None and _origin(known.function) != _origin(function) and not _is_from_before(known, registered):
         raise DuplicateTaskName(registered.name, _describe(known.function), _describe(function))
+    if schedule is not None:
+        registered.schedules = _schedules_of(registered, schedule)
     tasks[registered.name] = registered
     return registered
+
+
+def _schedules_of(task: Task[..., Any], given: Schedules) -> tuple[OwnSchedule, ...]:
+    """Raises BadSchedule, also for a name that a schedule of another task has."""
+    from paceline.schedules import of_task  # whoever has a timetable has imported it
+
+    owner, parameters = _module_name(task.function), task.argument_options
+    found = of_task(given, task.function, task.name, owner, task.priority, task.wire_options, parameters)
+    for other in tasks.values():
+        both = {name for name, _ in other.schedules} & {name for name, _ in found}
+        if other.name != task.name and both and not _is_from_before(other, task):
+            raise BadSchedule(
+                f"{other.name} and {task.name} both have a schedule named {min(both)!r}; give one of them another "
+                "name, with Schedule(..., name=...)"
+            )
+    return found
 
 
 def _default_name(function: Callable[..., Any]) -> str:

@@ -4,8 +4,17 @@
 
 from typing import NamedTuple, TypeAlias
 
-from paceline_protocol.messages.message import Id, LongString, Name, PackedDefaults, PackedValue, Sender, message
-from paceline_protocol.messages.records import NO_DEFAULTS, Assignment, Outcome
+from paceline_protocol.messages.message import (
+    Id,
+    LongString,
+    Name,
+    PackedDefaults,
+    PackedOwnSchedules,
+    PackedValue,
+    Sender,
+    message,
+)
+from paceline_protocol.messages.records import NO_DEFAULTS, NO_SCHEDULES, Assignment, Outcome
 from paceline_protocol.messages.trace import Trace
 
 # --- node <-> worker --------------------------------------------------------------------------------------------
@@ -17,6 +26,7 @@ class WorkerReady(NamedTuple):
     names: tuple[Name, ...]
     defaults: PackedDefaults = NO_DEFAULTS  # codec.encode_defaults: of those of these tasks that ask for something
     async_names: tuple[Name, ...] = ()  # those that can run many at once: `async def`, or in threads
+    schedules: PackedOwnSchedules = NO_SCHEDULES  # codec.encode_own_schedules: those that come with its modules
 
 
 @message(81, Sender.WORKER)

@@ -28,6 +28,7 @@ QueueNames: TypeAlias = Annotated[tuple[QueueName, ...], "queue-names"]
 Tags: TypeAlias = Annotated[str, "tags"]
 Amounts: TypeAlias = Annotated[str, "amounts"]
 PackedDefinition: TypeAlias = Annotated[bytes, "bytes<definition>"]
+PackedOwnSchedules: TypeAlias = Annotated[bytes, "bytes<owned>"]
 PackedConfig: TypeAlias = Annotated[bytes, "bytes<config>"]
 PackedValue: TypeAlias = Annotated[bytes, "bytes<payload>"]
 

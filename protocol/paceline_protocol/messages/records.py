@@ -64,6 +64,8 @@ NO_LOG: Final = 1
 """Of ``durability``: the leader alone knows of the task, and its client, which submits it again to the next leader."""
 NO_DEFAULTS: Final = b"\x90"
 """What ``codec.encode_defaults`` makes of none."""
+NO_SCHEDULES: Final = b"\x90"
+"""What ``codec.encode_own_schedules`` makes of none."""
 CANCEL: Final = 1
 """Of ``on_client_lost``: it is cancelled when its client is gone."""
 TRACED: Final = 1

@@ -94,6 +94,8 @@ MAKES_TASK: Final = frozenset((int(Fired.FIRED), int(Fired.TRIGGERED), int(Fired
 ScheduleChange: TypeAlias = tuple[int, str, ScheduleDefinition | None, int, int]
 """``(op, name, definition, next_ms, at_ms)``: the definition of PUT alone; of PUT and RESUME the next moment, 0 for
 none, and the moment up to which nothing fires. What a SCHEDULE entry has of each."""
+OwnSchedule: TypeAlias = tuple[str, ScheduleDefinition]
+"""``(name, definition)`` of one that comes with a module, which is its owner."""
 Firing: TypeAlias = tuple[str, int, int, int, int, Call | None]
 """``(name, moment_ms, what, missed, next_ms, call)``: what became of a moment (:class:`Fired`), how many before it were
 missed, the moment behind it, 0 for none, and the call of its task. What a FIRING entry has of each."""
@@ -106,6 +108,7 @@ class ScheduleAnswer(IntEnum):
     UNCHANGED = 2  # it was so before
     UNKNOWN = 3  # there is no schedule of this name
     REFUSED = 4
+    OWNED = 5  # it comes with a module, which a node has: that is to be changed
 
 
 # --- client -> node ---------------------------------------------------------------------------------------------

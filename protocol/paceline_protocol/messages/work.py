@@ -12,6 +12,7 @@ from paceline_protocol.messages.message import (
     PackedDefaults,
     PackedHeld,
     PackedOutcomes,
+    PackedOwnSchedules,
     PackedValue,
     QueueNames,
     Sender,
@@ -305,6 +306,25 @@ class EnrolWithPlaces(NamedTuple):
         return Enrol(*self[:8])
 
 
+@message(200, Sender.PEER)
+class OwnSchedules(NamedTuple):
+    """Node to leader: the schedules that the modules of this node have. Repeated until a SchedulesHeard names its
+    version, so that a lost copy is; a late or second one has a version that is known. To a leader of feature level
+    MODULE_SCHEDULES_LEVEL, from nodes that have some, or had."""
+
+    term: int
+    version: int  # grows with each; its incarnation is above bit 40
+    schedules: PackedOwnSchedules  # codec.encode_own_schedules
+
+
+@message(201, Sender.PEER)
+class SchedulesHeard(NamedTuple):
+    """Leader to node: an OwnSchedules of this version has arrived."""
+
+    term: int
+    version: int
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -325,5 +345,7 @@ WorkMessage: TypeAlias = (
     | SetAvailability
     | DemandQuery
     | Demand
+    | OwnSchedules
+    | SchedulesHeard
     | Trace
 )

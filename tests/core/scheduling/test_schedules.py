@@ -42,7 +42,7 @@ BEGIN_MS = int(BEGIN.timestamp()) * 1_000
 MINUTE_MS = 60_000
 EVERY_MINUTE = When(WhenKind.CRON, "* * * * *", "UTC")
 EVERY_5_S = When(WhenKind.EVERY, every_ms=5_000)
-DONE, SAME, UNKNOWN, REFUSED = (int(answer) for answer in ScheduleAnswer)
+DONE, SAME, UNKNOWN, REFUSED, OWNED = (int(answer) for answer in ScheduleAnswer)
 
 
 def at_begin() -> WallClock:

@@ -438,6 +438,24 @@ class SchedulesSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ModuleHas(Event):
+    """A node is started, and its module comes with this schedule."""
+
+    node_id: str
+    definition: ScheduleDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSeen(Event):
+    """In calm: the schedule that comes with the module, as the leader has it, and ``versions`` of those that nodes
+    have. ``is_old``: of the leader, which has had time to change it."""
+
+    definition: ScheduleDefinition | None
+    versions: frozenset[ScheduleDefinition]
+    is_old: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptUsed(Event):
     """By the log, an attempt of the task is used up: lost, or about to start if there is to be only one."""
 

@@ -36,10 +36,12 @@ from paceline_protocol.messages.work import (
     EnrolWithQueues,
     NodeBeat,
     NodeOutcomes,
+    OwnSchedules,
     RemarkAnswer,
     RemarkQuery,
     Revoke,
     Revoked,
+    SchedulesHeard,
     SetAvailability,
     Stopping,
     StopTasks,
@@ -90,6 +92,7 @@ class WorkExchange:
             RemarkQuery: self._on_remark_query,
             SetAvailability: leader_link.on_set_availability,
             Demand: leader_link.on_demand,
+            SchedulesHeard: leader_link.on_schedules_heard,
         }
         self._at_leader: dict[type[Any], Callable[[Leader, str, Any, float], None]] = {
             NodeOutcomes: self._on_outcomes,
@@ -104,6 +107,7 @@ class WorkExchange:
             Stopping: self._on_stopping,
             RemarkAnswer: self._on_remark_answer,
             DemandQuery: self._on_demand_query,
+            OwnSchedules: self._on_own_schedules,
             Trace: self._on_trace,
         }
 
@@ -161,6 +165,11 @@ class WorkExchange:
 
     def _on_demand_query(self, leader: Leader, sender: str, query: DemandQuery, now: float) -> None:
         leader.nodes.on_demand_query(sender, query, now)
+
+    def _on_own_schedules(self, leader: Leader, sender: str, said: OwnSchedules, now: float) -> None:
+        if said.term == leader.term and sender in leader.nodes.by_id and self._levels.may_take_part(sender):
+            leader.schedules.modules.hear(sender, said.version, said.schedules)
+            leader.nodes.schedules_heard(sender, said.version)
 
     def _on_remark_query(self, sender: str, query: RemarkQuery, now: float) -> None:
         """Whoever asks is told, in whatever term: it is a question, and another leader's answers count for nothing."""

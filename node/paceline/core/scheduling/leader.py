@@ -137,7 +137,7 @@ class Leader:
 
         self.remarks = RemarkRequests(term, self.nodes, self.tasks, self.recording)
         self.queues = QueueRequests(table, tasks, self.recording)
-        self.schedules = ScheduleKeeper(table, propose, self.recording, self.admission, due, notice)
+        self.schedules = ScheduleKeeper(table, propose, self.recording, self.admission, due, notice, now)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
     @property
@@ -286,6 +286,7 @@ class Leader:
                 self._settle(now)
         if self.recording.is_logging:
             self._cancel_lost(now)
+            self.schedules.review(self.nodes, is_settled=self.tasks.is_settled, now=now)
         if self._unserved.is_due(now):
             self._unserved.review(self.tasks.unserved_by_name(), now)
             self._unplaced.review(self.tasks.unplaced(), now)

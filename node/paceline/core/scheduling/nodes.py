@@ -49,6 +49,7 @@ from paceline_protocol.messages.work import (
     NodeBeat,
     Revoke,
     Revoked,
+    SchedulesHeard,
     SetAvailability,
     Stopping,
     StopTasks,
@@ -311,6 +312,10 @@ class Nodes:
             if task_id in live and live[task_id].is_dispatched_to(node_id):
                 self._cancelling.stops(task_id)
 
+    def schedules_heard(self, node_id: str, version: int) -> None:
+        """What a node has announced of the schedules of its modules has arrived."""
+        self.outbox.append((node_id, SchedulesHeard(self._term, version)))
+
     def on_demand_query(self, node_id: str, query: DemandQuery, now: float) -> None:
         """A node asks for how many more workers there would be use."""
         state = self.by_id.get(node_id)
@@ -463,6 +468,10 @@ class Nodes:
     def enrolled(self) -> set[str]:
         """The nodes whose accounts this leader has, and that are heard."""
         return {node_id for node_id, state in self.by_id.items() if state.enrolled}
+
+    def incarnations(self) -> dict[str, int]:
+        """Of the nodes whose accounts this leader has, and that are heard."""
+        return {node_id: each.account >> INCARNATION_SHIFT for node_id, each in self.by_id.items() if each.enrolled}
 
     def have_enrolled(self, node_ids: Iterable[str]) -> bool:
         """Whether each of them has given its account."""

@@ -20,6 +20,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 from paceline.core.scheduling.draft import DRAFT_BYTES, ITEM_BYTES, Propose
+from paceline.core.scheduling.module_schedules import ModuleSchedules, anchored
 from paceline.core.state.schedules import AppliedFiring, ScheduleRow, fired_id, size_of
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_definition, encode_firings, encode_schedule_changes
@@ -39,15 +40,16 @@ from paceline_protocol.messages.schedules import (
     ScheduleOp,
     ScheduleReply,
     TriggerSchedule,
-    WhenKind,
 )
 from paceline_protocol.moments import MOMENT_MAX_MS
-from paceline_protocol.options import SCHEDULES_LEVEL
+from paceline_protocol.options import SCHEDULES_LEVEL, why_not_scheduled
+from paceline_protocol.texts import one_line
 from paceline_protocol.when import ScheduleError, count, last_ones, next_after
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.admission import Admission
     from paceline.core.scheduling.due_tasks import DueTasks
+    from paceline.core.scheduling.nodes import Nodes
     from paceline.core.scheduling.recording import Recording
     from paceline.core.scheduling.unheard import Notice
     from paceline.core.state.table import TaskTable
@@ -67,6 +69,15 @@ WAITING_LIMIT: Final = 100
 """Moments of one schedule that are queued. Beyond that they are as those that overlap."""
 OPEN_LIMIT: Final = 100
 """Tasks of one schedule that minds an overlap. Beyond that none is triggered."""
+REVIEW_S: Final = 1.0
+"""Between two looks at which schedules come with the modules of nodes."""
+SETTLE_S: Final = 5.0
+"""So long a new leader changes none of them: what some nodes announce may be on its way."""
+REFUSED_S: Final = 60.0
+"""Then one that could not be is tried again."""
+CHANGES_AT_ONCE: Final = 256
+NAMES_SHOWN: Final = 10
+"""In one line."""
 OPEN_REQUESTS: Final = 1_024
 """Requests that wait for the log. Beyond that they are refused: a disk may stand still."""
 _TOO_MANY: Final = "too many requests to change schedules wait for the log; ask again in a moment"
@@ -103,15 +114,21 @@ class ScheduleKeeper:
         "_due",
         "_flights",
         "_in_flight",
+        "_is_settled",
         "_name_of",
         "_notice",
+        "_owned",
         "_propose",
         "_queued",
         "_recording",
+        "_refused_until",
         "_requests",
+        "_review_at",
+        "_since",
         "_table",
         "_told",
         "held",
+        "modules",
         "replies",
     )
 
@@ -123,6 +140,7 @@ class ScheduleKeeper:
         admission: Admission,
         due: DueTasks,
         notice: Notice | None,
+        now: float = 0.0,
     ) -> None:
         self.replies: list[tuple[bytes, ScheduleReply]] = []
         self.held: dict[str, str] = {}
@@ -137,6 +155,12 @@ class ScheduleKeeper:
         self._requests: deque[tuple[bytes, Request]] = deque()
         self._queued: set[str] = set()  # of which moments wait for the task of an earlier one
         self._told: set[str] = set()  # zones that this machine does not know, as the log of the node says
+        self.modules = ModuleSchedules(table, notice)
+        self._owned: set[str] = set()  # those that come with modules
+        self._is_settled = False  # every node has announced its schedules, or had time to
+        self._since = now
+        self._review_at = now
+        self._refused_until: dict[str, float] = {}  # of modules, those that can't be now
         self._name_of: dict[bytes, str] = {}  # by the key of the schedule among the moments
         for name in table.schedules:
             self._watch(name)
@@ -153,6 +177,10 @@ class ScheduleKeeper:
             self.held.pop(name, None)
         else:
             self._wake_at(name, row.next_ms)
+        if row is not None and row.definition.owner:
+            self._owned.add(name)
+        else:
+            self._owned.discard(name)
         if row is not None and row.waiting and not row.paused:
             self._queued.add(name)
         else:
@@ -287,28 +315,106 @@ class ScheduleKeeper:
         answer, detail = ScheduleAnswer.UNCHANGED, ""
         change: ScheduleChange | None = None
         if isinstance(request, PutSchedule):
-            definition = _anchored(decode_definition(request.definition), row, at_ms)
-            if row is None or row.definition != definition:
-                detail = self._why_not(request.name, definition, row)
-                next_ms = 0
-                if not detail:
-                    try:
-                        next_ms = next_after(definition.when, at_ms)
-                        detail = "" if next_ms else "it would never fire: its moment is over, or there is none"
-                    except ScheduleError as error:
-                        detail = f"the leader can't tell its moments: {error}"
-                if detail:
-                    answer = ScheduleAnswer.REFUSED
-                else:
-                    change = (int(ScheduleOp.PUT), request.name, definition, next_ms, at_ms)
+            definition = decode_definition(request.definition)._replace(owner="")
+            if self._is_owned(row):
+                answer, detail = ScheduleAnswer.OWNED, row.definition.owner if row is not None else ""
+            else:
+                change, detail = self._put(request.name, definition, row, at_ms)
+            if change is None and detail and answer != ScheduleAnswer.OWNED:
+                answer = ScheduleAnswer.REFUSED
         elif row is None:
             answer = ScheduleAnswer.UNKNOWN
+        elif request.op == ScheduleOp.REMOVE and self._is_owned(row):
+            answer, detail = ScheduleAnswer.OWNED, row.definition.owner
         else:
             answer, detail, change = _changed(request, row, at_ms)
         if change is None:
             self._answer(key, request.request, answer, detail)
         else:
             self._log_change(key, request.request, change)
+
+    def _put(
+        self, name: str, definition: ScheduleDefinition, row: ScheduleRow | None, at_ms: int
+    ) -> tuple[ScheduleChange | None, str]:
+        """The change that makes this schedule of it, or why there can't be one; neither if it is so."""
+        before = None if row is None else row.definition
+        definition = anchored(definition, before, at_ms)
+        if definition == before:
+            return None, ""
+        detail, next_ms = self._why_not(name, definition, row), 0
+        if not detail:
+            try:
+                next_ms = next_after(definition.when, at_ms)
+                detail = "" if next_ms else "it would never fire: its moment is over, or there is none"
+            except ScheduleError as error:
+                detail = f"the leader can't tell its moments: {error}"
+        return (None, detail) if detail else ((int(ScheduleOp.PUT), name, definition, next_ms, at_ms), "")
+
+    # --- those that come with modules ---------------------------------------------------------------------------
+
+    def _is_owned(self, row: ScheduleRow | None) -> bool:
+        """Whether the schedule comes with a module that a node has, or may have: not all of them have said it yet."""
+        if row is None or not row.definition.owner:
+            return False
+        return not self._is_settled or self.modules.has(row.name, row.definition.owner)
+
+    def review(self, nodes: Nodes, *, is_settled: bool, now: float) -> None:
+        """Have the schedules that come with the modules of the nodes, and no others of modules."""
+        if now < self._review_at or not (self.modules or self._owned):
+            return
+        self._review_at = now + REVIEW_S
+        self._is_settled = is_settled and now >= self._since + SETTLE_S
+        enrolled = nodes.incarnations()
+        wanted = self.modules.review(enrolled, self._owned, is_settled=self._is_settled, now=now)
+        changes: list[ScheduleChange] = []
+        for name, definition in wanted:
+            if len(changes) == CHANGES_AT_ONCE:
+                break
+            if name in self._in_flight or now < self._refused_until.get(name, 0.0):
+                continue
+            change = self._own_change(name, definition, now)
+            if change is not None:
+                changes.append(change)
+        self._log_own(changes)
+
+    def _own_change(self, name: str, definition: ScheduleDefinition | None, now: float) -> ScheduleChange | None:
+        row = self._table.schedules.get(name)
+        if definition is None:
+            return int(ScheduleOp.REMOVE), name, None, 0, 0
+        at_ms = min(max(0, self._due.clock.ms_from(now), 0 if row is None else row.handled_ms), MOMENT_MAX_MS)
+        change, why = self._put(name, definition, row, at_ms)
+        self._refused_until.pop(name, None)
+        if why:
+            self._refused_until[name] = now + REFUSED_S
+            self.modules.refused(name, definition.owner, why)
+        return change
+
+    def _log_own(self, changes: list[ScheduleChange]) -> None:
+        """Propose entries of some MiB each, and say what they do."""
+        some: list[ScheduleChange] = []
+        size_bytes = 0
+        for change in changes:
+            definition = change[2]
+            item_bytes = ITEM_BYTES + (0 if definition is None else len(definition.args))
+            if some and size_bytes + item_bytes > DRAFT_BYTES:
+                self._log_changes(some, [])
+                some, size_bytes = [], 0
+            some.append(change)
+            size_bytes += item_bytes
+        if some:
+            self._log_changes(some, [])
+        if self._notice is None or not changes:
+            return
+        by_what: dict[str, list[str]] = {}
+        for op, name, definition, _next_ms, _at_ms in changes:
+            row, what = self._table.schedules.get(name), "removed, as no node has had them for ten minutes"
+            if op == ScheduleOp.PUT and definition is not None:
+                what = f"{'added' if row is None else 'changed'}, as they come with the module {definition.owner}"
+            by_what.setdefault(what, []).append(name)
+        for what, names in by_what.items():
+            more = f" and {len(names) - NAMES_SHOWN} others" if len(names) > NAMES_SHOWN else ""
+            shown = ", ".join([one_line(name) for name in names[:NAMES_SHOWN]])
+            self._notice("info", f"schedules are {one_line(what)}: {shown}{more}")
 
     def _why_not(self, name: str, definition: ScheduleDefinition, row: ScheduleRow | None) -> str:
         """Why there can't be this schedule now; "" if it can."""
@@ -319,17 +425,9 @@ class ScheduleKeeper:
             too_low = self._admission.cluster_level.refusal_of(options)
         if too_low:
             return too_low
-        if any(options.get(moment, 0) > 0 for moment in ("not_before", "expires", "deadline")):
-            return (
-                "a moment that does not move with those of the schedule can't be of use: give delay, expires or "
-                "deadline in seconds"
-            )
-        if options.get("idempotency_key", 0):
-            return "the task of a moment has an id of its own, and is made once; leave idempotency_key out"
-        if options.get("durability", 0):
-            return "a task of a schedule is in the log; leave durability out"
-        if options.get("on_client_lost", 0):
-            return "a task of a schedule has no client; leave on_client_lost out"
+        unfit = why_not_scheduled(options)
+        if unfit:
+            return unfit
         if row is None and len(table.schedules) >= SCHEDULES_LIMIT:
             return f"there are {SCHEDULES_LIMIT} schedules, which is the most; remove some, as those that are over"
         if table.schedule_bytes - before + size_of(name, definition) > SCHEDULES_LIMIT_BYTES:
@@ -386,8 +484,11 @@ class ScheduleKeeper:
         self._fly(_Flight(index, [firing[0] for firing in firings], made, requests, became))
 
     def _log_change(self, key: bytes, number: int, change: ScheduleChange) -> None:
-        index = self._propose(EntryKind.SCHEDULE, encode_schedule_changes([change]), [change])
-        self._fly(_Flight(index, [change[1]], [], [(key, number)], []))
+        self._log_changes([change], [(key, number)])
+
+    def _log_changes(self, changes: list[ScheduleChange], requests: list[tuple[bytes, int]]) -> None:
+        index = self._propose(EntryKind.SCHEDULE, encode_schedule_changes(changes), changes)
+        self._fly(_Flight(index, [change[1] for change in changes], [], requests, []))
 
     def _fly(self, flight: _Flight) -> None:
         self._in_flight.update(set(flight.names))
@@ -444,17 +545,6 @@ def _due_moments(row: ScheduleRow, now_ms: int) -> tuple[list[int], int, int]:
 def _call_of(row: ScheduleRow, task_id: bytes) -> Call:
     definition = row.definition
     return task_id, definition.task, definition.priority, definition.args, definition.options
-
-
-def _anchored(definition: ScheduleDefinition, row: ScheduleRow | None, at_ms: int) -> ScheduleDefinition:
-    """An interval without a beginning of its own counts from now, and goes on as it did if it is the same."""
-    when = definition.when
-    if when.kind != WhenKind.EVERY or when.from_ms:
-        return definition
-    before = None if row is None else row.definition.when
-    is_same = before is not None and before.kind == when.kind and before.every_ms == when.every_ms
-    from_ms = before.from_ms if before is not None and is_same else at_ms
-    return definition._replace(when=when._replace(from_ms=from_ms))
 
 
 def _changed(

@@ -49,14 +49,25 @@ from paceline_protocol.messages.work import (
     EnrolWithPlaces,
     EnrolWithQueues,
     NodeBeat,
+    OwnSchedules,
     Revoke,
     Revoked,
+    SchedulesHeard,
     SetAvailability,
     Stopping,
     StopTasks,
     WorkMessage,
 )
-from paceline_protocol.options import ASYNC_LEVEL, DEFAULTS_LEVEL, PLACES_LEVEL, QUEUES_LEVEL
+from paceline_protocol.options import (
+    ASYNC_LEVEL,
+    DEFAULTS_LEVEL,
+    MODULE_SCHEDULES_LEVEL,
+    PLACES_LEVEL,
+    QUEUES_LEVEL,
+)
+
+ANNOUNCE_S = 1.0
+"""Schedules of modules are announced again so often, until the leader has them."""
 
 
 def _unknown_level(node_id: str) -> int:
@@ -101,6 +112,8 @@ class LeaderLink:
         self._serving = 0  # workers that the account offers
         self._async_serving = 0  # places at async workers, likewise
         self._first_seq = first
+        self._schedules = self._schedules_heard = first  # the version of what is announced, and what the leader has
+        self._announce_at = 0.0
         self._end_seq = first + (1 << INCARNATION_SHIFT)  # the numbers of the next incarnation begin there
         self._proof: tuple[str, int, int] | None = None  # of whom, in which term, which account has to be named
         self._dispatch_seq = first
@@ -148,6 +161,12 @@ class LeaderLink:
         )
         if beat.account < self._account:
             self._enrol()  # which may wait behind outcomes: the NodeBeat does not
+        if self.slots.has_other_schedules:
+            self.slots.has_other_schedules = False
+            self._schedules += 1
+            self._announce_at = now
+        if self._schedules_heard < self._schedules:
+            self._announce_schedules(now)
         self._report_more(now)
 
     def on_dispatch(self, sender: str, dispatch: Dispatch, now: float) -> None:
@@ -217,6 +236,7 @@ class LeaderLink:
         self._proof = None
         self._account_heard = 0
         self._is_heard = False
+        self._schedules_heard, self._announce_at = self._first_seq, 0.0
         self._is_local = sender == self._own_id
         self._seen = self._reported = self._outcome_seq
         self._seen_bytes = self._held.bytes_through(self._outcome_seq)
@@ -344,6 +364,23 @@ class LeaderLink:
         """Whether this leader has an account of this process, perhaps not the latest, as its last Beat says. One that
         has given the node up, or that no Beat has come from yet, counts it for nothing."""
         return self._is_heard and leader == self.leader
+
+    # --- schedules of modules -----------------------------------------------------------------------------------
+
+    def _announce_schedules(self, now: float) -> None:
+        """Tell the leader which schedules come with the modules of this node, if it understands that."""
+        level = self.level_of(self.leader)
+        if level < MODULE_SCHEDULES_LEVEL or now < self._announce_at:
+            return
+        self._announce_at = now + ANNOUNCE_S
+        self.outbox.append(OwnSchedules(self.term, self._schedules, self.slots.schedules(level)))
+
+    def on_schedules_heard(self, sender: str, heard: SchedulesHeard, now: float) -> None:
+        """The leader has them."""
+        if heard.version > self._schedules:
+            raise PeerViolation(f"version {heard.version} of schedules, and there is {self._schedules}")
+        if self._follow(sender, heard.term, now):
+            self._schedules_heard = max(self._schedules_heard, heard.version)
 
     # --- more workers -------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from paceline.core.work.held import HeldTasks
 from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
 from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot, own_max_tasks
 from paceline_protocol.cancelled import LOST, NOT_AGAIN
-from paceline_protocol.codec import decode_failed_attempt, encode_defaults
+from paceline_protocol.codec import decode_failed_attempt, encode_defaults, encode_own_schedules
 from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import (
     MAX_DEFAULTS_BYTES,
@@ -64,6 +64,7 @@ from paceline_protocol.messages.records import (
     Outcome,
     TaskEnd,
 )
+from paceline_protocol.messages.schedules import OwnSchedule
 from paceline_protocol.options import is_traced, understood, with_end
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 
@@ -146,6 +147,8 @@ class Slots:
         self._gone_names: set[str] = set()  # that it ran before, until its modules were reloaded
         self.executed = 0  # outcomes of tasks that ran to their end here
         self._dead: deque[bytes] = deque(maxlen=DEAD_WORKERS)
+        self._schedules: list[OwnSchedule] = []  # of the modules of the worker that was ready last
+        self.has_other_schedules = False  # than the leader was told; set back by whoever tells it
         self._defaults: dict[str, Default] = {}  # of names that workers can run, as the one that was ready last has it
 
     # --- workers ------------------------------------------------------------------------------------------------
@@ -454,6 +457,20 @@ class Slots:
         defaults, names = self._defaults, self.names() if self._defaults else ()
         found = [defaults[name] for name in names if name in defaults]
         return encode_defaults([(name, priority, understood(options, level)) for name, priority, options in found])
+
+    def learn_schedules(self, schedules: list[OwnSchedule]) -> None:
+        """Those that come with the modules of the worker that was ready last are those of the node."""
+        if schedules != self._schedules:
+            self._schedules = schedules
+            self.has_other_schedules = True
+
+    def schedules(self, level: int = MAX_INT) -> bytes:
+        """Those that come with the modules of this node, packed. ``level``: that its reader understands."""
+        found: list[OwnSchedule] = []
+        for name, definition in self._schedules:
+            options = definition.options
+            found.append((name, definition._replace(options=None if options is None else understood(options, level))))
+        return encode_own_schedules(found)
 
     def _names_without(self, worker_id: bytes) -> set[str]:
         return {name for slot in self.workers.values() if slot.worker_id != worker_id for name in slot.names}
