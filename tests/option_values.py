@@ -17,6 +17,7 @@ from paceline_protocol.option_types import (
     Origin,
     QueueName,
     Tags,
+    Units,
 )
 from paceline_protocol.places import AMOUNT_MAX, PLACE_NAME_CHARS, TAGS_LIMIT
 
@@ -38,6 +39,8 @@ def carried(type: OptionType) -> tuple[Any, ...]:
         return 0, "ssd", "ssd,zone-a", ",".join(sorted(MANY_NAMES))
     if isinstance(type, Needs):
         return 0, "gpu=1", f"gpu=2,memory_mb={AMOUNT_MAX}", ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])
+    if isinstance(type, Units):
+        return "gpu=0", "gpu=0+2+65535,port=8001", "+".join([f"gpu={10_000}", *map(str, range(10_001, 11_024))])
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
 
@@ -54,6 +57,10 @@ def not_carried(type: OptionType) -> tuple[Any, ...]:
         return "", "k" * (KEY_CHARS + 1), "a\n", "\udcff", 1, True, None, b"k", 1.5, ("k",)
     if isinstance(type, Tags):
         return "", "a b", "b,a", "a,a", "a,", "x" * (PLACE_NAME_CHARS + 1), TOO_MANY, 1, True, None, b"ssd", ("ssd",)
+    if isinstance(type, Units):
+        wrong = ("gpu=", "gpu", "gpu=00", "gpu=1+0", "gpu=1+1", "gpu=65536", "b=1,a=1", "gpu=1+", "gpu=+1", "gpu=-1")
+        many = "+".join([f"gpu={10_000}", *map(str, range(10_001, 11_025))])
+        return *wrong, "", many, "=1", "gpu=\u0661", 0, 1, True, None, b"gpu=0", {"gpu": 1}
     if isinstance(type, Needs):
         wrong = ("gpu", "gpu=", "gpu=0", "gpu=01", "gpu=-1", "gpu=1.5", "b=1,a=1", "a=1,a=2", f"gpu={AMOUNT_MAX + 1}")
         return *wrong, "", "=1", "a=\u0661", TOO_MANY.replace(",", "=1,") + "=1", 1, True, None, b"gpu=1", {"gpu": 1}

@@ -21,6 +21,7 @@ from paceline.cluster_file import ClusterFile as ClusterFile
 from paceline.cluster_file import new_cluster as new_cluster
 from paceline.errors import ConfigError
 from paceline.files import expanded
+from paceline.gpus import usable_gpus
 from paceline.hosts import DEFAULT_PORT as DEFAULT_PORT
 from paceline.hosts import LOCALHOST, canonical_host, is_of_one_link, named, split_address, why_nobodys
 from paceline.memory import memory_bytes
@@ -29,12 +30,16 @@ from paceline_protocol.limits import MAX_QUEUES, PAYLOAD_LIMIT_BYTES, PAYLOAD_LI
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 from paceline_protocol.places import (
     CPU,
+    GPU,
     MEMORY,
     PLACE_NAME_RULE,
     TAGS_LIMIT,
+    UNITS_LIMIT,
+    Units,
     amounts_text,
     is_place_name,
     read_amount,
+    read_units,
     tags_text,
 )
 
@@ -165,6 +170,7 @@ class NodeConfig:
     queues: str | None = None  # takes tasks of these alone, with commas between them; None: of all queues
     tags: tuple[str, ...] = ()  # that tasks may ask for
     resources: tuple[str, ...] = ()  # NAME=AMOUNT, which tasks may take parts of; beside what the machine has
+    gpus: tuple[int, ...] = field(default_factory=usable_gpus)  # the numbers of those that the machine has
     async_slots: int = ASYNC_SLOTS  # async tasks that one worker runs at once; 1: one after the other, as others
     worker_max_age_s: float | None = None
     worker_max_rss_bytes: int | None = None
@@ -264,10 +270,20 @@ class NodeConfig:
         """What it declares, likewise: of CPUs and of memory what the machine has, unless it is said."""
         if not self.most_workers:
             return ""
-        said = _amounts(self.resources)
+        said, _ = _declared(self.resources)
         memory = memory_bytes()
         found = {CPU: usable_cpus(), MEMORY: 0 if memory is None else memory // MIB} | said
+        if self.gpus and GPU not in said:
+            found[GPU] = len(self.gpus)
         return amounts_text((name, amount) for name, amount in found.items() if amount)
+
+    @property
+    def units(self) -> Units:
+        """The numbers of the units of those resources that have some."""
+        said, units = _declared(self.resources)
+        if self.gpus and GPU not in said:
+            units[GPU] = self.gpus
+        return tuple(sorted(units.items()))
 
     def _validate_places(self) -> None:
         for tag in self.tags:
@@ -275,8 +291,8 @@ class NodeConfig:
                 raise ConfigError(f"--tag {named(tag)} can't be used: a tag has {PLACE_NAME_RULE}")
         if len(set(self.tags)) > TAGS_LIMIT:
             raise ConfigError(f"--tag is given {len(set(self.tags))} times; a node has {TAGS_LIMIT} tags at most")
-        if len({CPU, MEMORY, *_amounts(self.resources)}) > TAGS_LIMIT:
-            raise ConfigError(f"--resource names more than {TAGS_LIMIT} resources with {CPU} and {MEMORY}")
+        if len({CPU, MEMORY, GPU, *_declared(self.resources)[0]}) > TAGS_LIMIT:
+            raise ConfigError(f"--resource names more than {TAGS_LIMIT} resources with {CPU}, {MEMORY} and {GPU}")
 
     def _validate_work(self) -> None:
         if self.max_workers is None:
@@ -416,19 +432,33 @@ def _refuse_nobodys(option: str, host: str, advice: str) -> None:
         raise ConfigError(f"{option} {host} is {why}; {advice}")
 
 
-def _amounts(resources: tuple[str, ...]) -> dict[str, int]:
-    """What ``--resource`` says; 0 of what the node is not to declare. Raises ConfigError."""
+def _declared(resources: tuple[str, ...]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """The amounts that ``--resource`` says, 0 of what the node is not to declare; and the numbers of those units that
+    have some. Raises ConfigError."""
     found: dict[str, int] = {}
+    units: dict[str, tuple[int, ...]] = {}
     for text in resources:
         name, _, amount = text.partition("=")
         try:
-            name, number = (name, 0) if amount == "0" and is_place_name(name) else read_amount(text)
+            if "," in amount:
+                name, units[name] = read_units(text)
+                number = len(units[name])
+            elif amount == "0" and is_place_name(name):
+                number = 0
+            else:
+                name, number = read_amount(text)
         except ValueError as error:
             raise ConfigError(f"--resource {named(text)} can't be used: {error}") from None
         if name in found:
             raise ConfigError(f"--resource names {name} twice; say once how much of it there is")
         found[name] = number
-    return found
+    gpus = found.get(GPU, 0)
+    if gpus and GPU not in units and gpus <= UNITS_LIMIT:
+        units[GPU] = tuple(range(gpus))
+    count = sum(map(len, units.values())) if gpus <= UNITS_LIMIT else gpus
+    if count > UNITS_LIMIT:
+        raise ConfigError(f"--resource names {count} units that have numbers, as GPUs do; {UNITS_LIMIT} at most")
+    return found, units
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

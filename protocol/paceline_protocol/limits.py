@@ -78,5 +78,5 @@ ZONE_CHARS: Final = 64
 """Of the name of a time zone."""
 EVERY_MAX_MS: Final = 36_525 * 86_400_000
 """The longest interval of a schedule: a century."""
-MAX_OPTIONS: Final = 32
+MAX_OPTIONS: Final = 64
 """The most entries in one map of a frame."""

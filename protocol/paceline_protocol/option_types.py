@@ -24,6 +24,7 @@ from paceline_protocol.places import (
     checked_name,
     is_amounts,
     is_tags,
+    is_units,
     read_amount,
     tags_text,
 )
@@ -432,6 +433,20 @@ class Needs(OptionType):
     @property
     def values(self) -> str:
         return f"a dict of up to {TAGS_LIMIT} resources and whole amounts"
+
+
+class Units(OptionType):
+    """Units with numbers that a task has, as ``places.py`` writes them. No user gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0, "str, units with their numbers")
+
+    def is_valid(self, value: object) -> bool:
+        return is_units(value)
+
+    @property
+    def on_wire(self) -> str:
+        return "a string of units with their numbers, in order, with commas between them"
 
 
 class Key(OptionType):

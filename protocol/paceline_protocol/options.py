@@ -49,6 +49,7 @@ from paceline_protocol.option_types import (
     QueueName,
     Span,
     Tags,
+    Units,
     Whole,
     YesOrNo,
 )
@@ -316,6 +317,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
     # Of the leader itself, of a task that has lost several attempts: a worker that runs many at once is not to run it.
     Option("alone", Choice(beside=0, alone=1), ("node",), keywords=(), level=ASYNC_LEVEL),
+    # Of the node itself, as it gives a task to a worker: which units it has of resources whose units have numbers.
+    Option("units", Units(), ("worker",), keywords=(), level=PLACES_LEVEL),
     # Of the leader itself, which notes it in the log of a call that is to be remembered.
     Option("accepted", Moment(), ("leader",), keywords=(), level=RECORDS_LEVEL),
     # Of a call by name: whether it is the call that says its priority, though that is the usual one.
@@ -483,17 +486,26 @@ def understood(options: Options, level: int) -> Options:
 
 def with_moments(options: Options, now_ms: int) -> Options:
     """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment, and a
-    call that is to be remembered has that moment, too. No client says how much time is left, nor what runs alone. The
-    same map if there is nothing of all that."""
+    call that is to be remembered has that moment, too. No client says how much time is left, what runs alone, nor which
+    units it has. The same map if there is nothing of all that."""
     found = options
-    if "time_left" in options or "alone" in options:
-        found = {key: value for key, value in options.items() if key not in ("time_left", "alone")}
+    if not _OF_NODES.isdisjoint(options):
+        found = {key: value for key, value in options.items() if key not in _OF_NODES}
     for key in MOMENT_KEYS:
         if options.get(key, 0) < 0:
             found = {**found, key: at_admission(options[key], now_ms)}
     if options.get("result_ttl", 0) or options.get("idempotency_key", 0):
         found = {**found, "accepted": max(1, now_ms)}
     return found
+
+
+_OF_NODES: Final = frozenset(("time_left", "alone", "units"))
+"""What leaders and nodes say to others of an attempt."""
+
+
+def with_units(options: Options, units: str) -> Options:
+    """The options of a call that a worker is given with these units."""
+    return {**options, "units": units}
 
 
 def alone(options: Options | None) -> Options:

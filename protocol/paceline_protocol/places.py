@@ -2,14 +2,15 @@
 
 Both travel as text, in one way each: names in order, with commas between them, and of resources with their amounts, as
 ``ssd,zone-a`` and ``gpu=1,memory_mb=500``. So tasks that ask for the same are found by that text. An amount is a whole
-number of units; memory is counted in MiB, as ``memory_mb``.
+number of units; memory is counted in MiB, as ``memory_mb``. The units of some resources have numbers, as GPUs do: a
+node tells its worker which of them a task has, as ``gpu=0+2``.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 TAGS_LIMIT: Final = 32
@@ -20,12 +21,18 @@ AMOUNT_MAX: Final = 2**53
 MEMORY: Final = "memory_mb"
 CPU: Final = "cpu"
 GPU: Final = "gpu"
+UNITS_LIMIT: Final = 1_024
+"""The most units with numbers that a node has, and a task is given, of all resources together."""
+UNIT_MAX: Final = 65_535
 
 PLACE_NAME_RULE: Final = f"1 to {PLACE_NAME_CHARS} letters, digits, `.`, `-`, `_` and `:`"
 _NAME: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{PLACE_NAME_CHARS}}}", re.ASCII)
 _AMOUNT: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_NUMBERS: Final = re.compile(r"(0|[1-9][0-9]{0,4})(\+(0|[1-9][0-9]{0,4}))*", re.ASCII)
 _UNITS_MIB: Final = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
+Units = tuple[tuple[str, tuple[int, ...]], ...]
+"""Of resources, by name, in order: the numbers of units, in order."""
 Amounts = tuple[tuple[str, int], ...]
 """Of resources, by name, in order; each is 1 or more."""
 
@@ -58,7 +65,39 @@ def _is_amount(text: str) -> bool:
 
 
 def _in_order(names: list[str]) -> bool:
-    return all(one < other for one, other in itertools.pairwise(names))
+    return all(one < other for one, other in pairwise(names))
+
+
+def is_units(value: object) -> bool:
+    """Whether this is the text of units, of which there are some."""
+    if type(value) is not str:
+        return False
+    items = [item.partition("=") for item in value.split(",")]
+    numbers = [_numbers_of(digits) for _, _, digits in items]
+    if len(items) > TAGS_LIMIT or None in numbers or sum([len(each or ()) for each in numbers]) > UNITS_LIMIT:
+        return False
+    return _in_order([name for name, _, _ in items]) and all(is_place_name(name) for name, _, _ in items)
+
+
+def _numbers_of(text: str) -> tuple[int, ...] | None:
+    """The numbers of units, each above the one before; None if it has others."""
+    if not _NUMBERS.fullmatch(text):
+        return None
+    numbers = [int(each) for each in text.split("+")]
+    if numbers[-1] > UNIT_MAX or not all(one < other for one, other in pairwise(numbers)):
+        return None
+    return tuple(numbers)
+
+
+def units_text(units: Units) -> str:
+    """As :func:`is_units` takes it."""
+    return ",".join([f"{name}={'+'.join(map(str, numbers))}" for name, numbers in units])
+
+
+def units_of(text: str) -> dict[str, tuple[int, ...]]:
+    """The units of such a text, by resource; "" is that of none."""
+    items = [item.partition("=") for item in text.split(",")] if text else []
+    return {name: tuple(map(int, numbers.split("+"))) for name, _, numbers in items}
 
 
 def tags_text(tags: Iterable[str]) -> str:
@@ -116,6 +155,19 @@ def read_amount(text: str) -> tuple[str, int]:
     if not amount.isascii() or not amount.isdecimal():
         raise ValueError(f"the amount of {name} is a whole number of units from 1")
     return name, checked_amount(name, _whole(amount))
+
+
+def read_units(text: str) -> tuple[str, tuple[int, ...]]:
+    """What a command line says of units that have numbers, as ``gpu=0,2``, or ``gpu=3,`` for one. Raises ValueError."""
+    name, _, listed = text.partition("=")
+    checked_name(name)
+    digits = listed.removesuffix(",").split(",")
+    if not all(each.isascii() and each.isdecimal() and len(each) <= len(str(UNIT_MAX)) for each in digits):
+        raise ValueError(f"the units of {name} are numbers from 0 to {UNIT_MAX}, with commas between them")
+    numbers = sorted(map(int, digits))
+    if numbers[-1] > UNIT_MAX or len(set(numbers)) < len(numbers):
+        raise ValueError(f"the units of {name} are different numbers from 0 to {UNIT_MAX}")
+    return name, tuple(numbers)
 
 
 def _whole(digits: str) -> int:

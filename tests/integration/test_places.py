@@ -147,3 +147,75 @@ def test_tags_and_needs_are_written_in_any_order_and_once() -> None:
 
     assert train.wire_options == {"tags": "ssd", "needs": "gpu=1"}
     assert train.options(needs={"gpu": 2}).wire_options == {"tags": "ssd", "needs": "gpu=2"}
+
+
+GPU_MODULE = """
+import os
+import time
+from pathlib import Path
+
+from paceline import current_task, task
+
+
+def seen():
+    running = current_task()
+    return {
+        "units": {name: list(numbers) for name, numbers in running.units.items()},
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "order": os.environ.get("CUDA_DEVICE_ORDER"),
+        "pid": os.getpid(),
+    }
+
+
+@task(needs={"gpu": 1})
+def on_one(directory: str = "", others: int = 0) -> dict:
+    if directory:
+        (Path(directory) / f"in.{current_task().id}").touch()
+        deadline = time.monotonic() + 30
+        while len(list(Path(directory).glob("in.*"))) < others:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    return seen()
+
+
+@task(needs={"gpu": 2})
+def on_two() -> dict:
+    return seen()
+
+
+@task
+def on_none() -> dict:
+    return seen()
+
+
+@task(needs={"gpu": 1})
+async def at_once() -> dict:
+    return seen()
+"""
+
+
+def test_each_task_sees_its_own_gpus_and_a_worker_one_set_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "gpu_tasks.py"
+    path.write_text(GPU_MODULE)
+    options = ("--workers", "2", "--no-discovery", "--resource", "gpu=1,3", "--resource", "port=8001,")
+    with running_node(str(path), *options) as (_, announced):
+        address = next(announced)["address"]
+        assert next(announced) == {"ready": True}
+        with Client(address) as client:
+            both = [client.submit("gpu_tasks.on_one", str(tmp_path), 2).result for _ in range(2)]
+            told = [result(30) for result in both]
+            assert sorted(each["units"]["gpu"] for each in told) == [[1], [3]]
+            for each in told:
+                assert each["visible"] == ",".join(map(str, each["units"]["gpu"]))
+                assert each["order"] == "PCI_BUS_ID"
+            none = client.submit("gpu_tasks.on_none").result(30)
+            assert (none["units"], none["visible"]) == ({}, None), "and what ran there before has left nothing"
+            two = client.submit("gpu_tasks.on_two").result(60)
+            assert (two["units"], two["visible"]) == ({"gpu": [1, 3]}, "1,3")
+            assert two["pid"] not in {each["pid"] for each in told}, "a process that has seen one GPU sees no other"
+            again = client.submit("gpu_tasks.on_one").result(60)
+            assert again["pid"] != two["pid"]
+            at_once = client.submit("gpu_tasks.at_once").result(30)
+            assert (len(at_once["units"]["gpu"]), at_once["visible"]) == (1, None)
+            on_a_port = client.submit(NamedTask("gpu_tasks.on_none", needs={"port": 1})).result(30)
+            assert (on_a_port["units"], on_a_port["visible"]) == ({"port": [8001]}, None)

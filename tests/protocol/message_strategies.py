@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_QUEUE_CHARS
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.option_types import Errors, Needs, OptionType, Origin, QueueName, Tags
+from paceline_protocol.option_types import Errors, Needs, OptionType, Origin, QueueName, Tags, Units
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
-from paceline_protocol.places import AMOUNT_MAX, amounts_text, tags_text
+from paceline_protocol.places import AMOUNT_MAX, UNIT_MAX, amounts_text, tags_text, units_text
 
 integers = st.integers(0, MAX_INT)
 ids = st.binary(min_size=16, max_size=16)
@@ -22,6 +22,10 @@ queue_names = st.from_regex(rf"[A-Za-z0-9._:-]{{1,{MAX_QUEUE_CHARS}}}", fullmatc
 tags = st.lists(queue_names, max_size=4).map(tags_text)
 amounts = st.dictionaries(queue_names, st.integers(1, AMOUNT_MAX), max_size=4).map(
     lambda found: amounts_text(found.items())
+)
+unit_numbers = st.sets(st.integers(0, UNIT_MAX), min_size=1, max_size=4).map(lambda found: tuple(sorted(found)))
+units = st.dictionaries(queue_names, unit_numbers, min_size=1, max_size=4).map(
+    lambda found: units_text(tuple(sorted(found.items())))
 )
 
 
@@ -34,6 +38,8 @@ def _values(type: OptionType) -> st.SearchStrategy[Any]:
         return queue_names
     if isinstance(type, Tags):
         return st.just(0) | tags.filter(bool)
+    if isinstance(type, Units):
+        return units
     if isinstance(type, Needs):
         return st.just(0) | amounts.filter(bool)
     return st.integers(0, type.highest)

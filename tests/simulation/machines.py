@@ -28,6 +28,7 @@ from paceline_protocol.codec import decode, encode, encode_defaults, encode_own_
 from paceline_protocol.messages.children import Run, ServeAsync, StopAttempts, WorkerReady
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.records import PRIORITY_DEFAULT
+from paceline_protocol.places import amounts_of
 from simulation import tasks
 from simulation.journals import SimulatedJournal
 from simulation.oracle.events import Crashed, CutByDrain, Drained, GaveUp, ModuleHas, TakesNone, WasOvertaken
@@ -116,7 +117,9 @@ class SimulatedNode:
         snapshot = recovered.snapshot
         log = Log(snapshot.index, snapshot.term, recovered.entries) if snapshot else Log(entries=recovered.entries)
         self.tags, self.amounts = DECLARED[self.number % len(DECLARED)] if world.has_places else ("", "")
-        places = {"tags": self.tags, "amounts": self.amounts}
+        gpus = dict(amounts_of(self.amounts)).get("gpu", 0)
+        units = (("gpu", tuple(range(gpus))),) if gpus else ()
+        places = {"tags": self.tags, "amounts": self.amounts, "units": units}
         settings = replace(world.settings, feature_level=self._feature_level(), **places, **self.limits)
         consensus = Consensus(
             self.identity.node_id,

@@ -36,6 +36,16 @@ def trust_the_leader(true: Method) -> Method:
     return begins
 
 
+def give_the_first_units(true: Method) -> Method:
+    """Whoever has them."""
+
+    def chosen(self: TakenAmounts, worker_id: bytes, assignment: Assignment, amounts: Any) -> Any:
+        self._free_units = {name: set(numbers) for name, numbers in self._units}
+        return true(self, worker_id, assignment, amounts)
+
+    return chosen
+
+
 def forget_what_was_adopted(true: Method) -> Method:
     def put(self: NodeLedger, task: Task, cost_us: int) -> None:
         true(self, task, cost_us)

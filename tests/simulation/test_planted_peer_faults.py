@@ -1293,6 +1293,14 @@ FAULTS = [
         "core.work.test_amounts:test_a_task_waits_at_the_node_until_what_it_takes_is_free_and_others_pass_it",
     ),
     Fault(
+        "gives two tasks the same unit",
+        TakenAmounts,
+        "_chosen",
+        place_faults.give_the_first_units,
+        faults=WITH_PLACES,
+        finding="shares a unit",
+    ),
+    Fault(
         "a new leader does not count what it adopts",
         NodeLedger,
         "put",
@@ -1483,7 +1491,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 241
+PLANTED = 242
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -71,6 +71,7 @@ class SimulatedWorker:
     is_cut: bool = False  # it was killed as the drain of its node was over
     room: int = 0  # of one that runs many at once: it has begun all that is in the queue
     blamed: int = 0  # likewise: which of those that it was given has ended it, as far as it can tell
+    units: dict[bytes, str] = field(default_factory=dict)  # that its tasks were given, where nodes declare some
     over: set[tuple[bytes, int]] = field(default_factory=set)  # likewise: attempts that it was told to stop for a limit
     withheld: list[tuple[float, int]] = field(default_factory=list)
     """From when on, by the clock of its node, it is to begin none up to which."""
@@ -116,9 +117,11 @@ class SimulatedWorker:
             self.given.append(task[:2])
             self.over.discard(task[:2])  # of a leader that did not know of it the same attempt may come again
         if node.world.has_places:
-            have = [task_id for worker in node.workers for task_id in worker.task_ids]
-            oracle = node.world.oracle
-            oracle.hear(WorkersHave(node.world.now, node.identity.node_id, tuple(have), node.tags, node.amounts))
+            self.units.update({task[0]: (task[4] or {}).get("units", "") for task in run.tasks})
+            have = [(task_id, worker.units[task_id]) for worker in node.workers for task_id in worker.task_ids]
+            ids, units = tuple(each[0] for each in have), tuple(each[1] for each in have)
+            has = WorkersHave(node.world.now, node.identity.node_id, ids, node.tags, node.amounts, units)
+            node.world.oracle.hear(has)
         limit = node.world.settings.worker_max_tasks
         if 0 < limit < len(self.given):
             raise InvariantBroken(

@@ -9,6 +9,7 @@ from paceline.core.clients.session_table import ClientBounds
 from paceline.core.feature_levels import FEATURE_LEVEL
 from paceline.core.raft.quorum import wanted_voters
 from paceline.core.raft.timing import Timing
+from paceline_protocol.places import Units
 
 SNAPSHOT_BYTES: Final = 4 << 30
 """A snapshot of so many bytes is taken, however low the limits of a node are: those of its leader may be higher, and
@@ -37,6 +38,7 @@ class Settings:
     queues: tuple[str, ...] = ()  # this node takes their tasks alone; none: of all queues
     tags: str = ""  # that this node has, as places.py writes them
     amounts: str = ""  # of resources, likewise: what the tasks that run here may take together
+    units: Units = ()  # of those of them whose units have numbers
     async_slots: int = 1  # async tasks at once in one worker; 1: they run as others do
 
     node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks

@@ -46,6 +46,7 @@ def settings_of(config: NodeConfig) -> Settings:
         queues=config.queue_names,
         tags=config.tags_text,
         amounts=config.amounts_text,
+        units=config.units,
         async_slots=config.async_slots,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,

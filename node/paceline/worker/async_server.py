@@ -63,8 +63,9 @@ class Attempt:
         task_id, attempt, name, _args, options = assignment
         self.assignment = assignment
         self.flags = [0, 0, 0]  # as in the numbers that a worker shares with its node: which one is to stop
-        deadline_ms = 0 if options is None else options.get("deadline", 0)
-        self.current = CurrentTask(task_id.hex(), name, attempt, deadline_ms, self.flags, 1)
+        asked = options or {}
+        deadline_ms = asked.get("deadline", 0)
+        self.current = CurrentTask(task_id.hex(), name, attempt, deadline_ms, self.flags, 1, asked.get("units", ""))
         self.has_begun = False
         self.in_thread = False
         self.is_asked = False

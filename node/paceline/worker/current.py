@@ -18,6 +18,7 @@ from paceline.worker.stop_requests import BEGUN, STOP
 from paceline_protocol.limits import PROGRESS_TEXT_CHARS
 from paceline_protocol.messages.records import Assignment
 from paceline_protocol.moments import datetime_of
+from paceline_protocol.places import units_of
 
 if TYPE_CHECKING:
     from paceline.worker.own_remarks import OwnRemarks, Position
@@ -42,17 +43,27 @@ class Running(Protocol):
 class CurrentTask:
     """A task that runs here. ``id``: as `paceline submit` prints it, and `paceline tasks why` takes it. ``attempt``:
     from 1 on; those before it were lost with their workers, or failed and are tried again. ``deadline_ms``: when it
-    ends at the latest, in milliseconds since 1970 by the clock of its leader; 0 if it has no deadline."""
+    ends at the latest, in milliseconds since 1970 by the clock of its leader; 0 if it has no deadline. ``units``: the
+    numbers of those units that it has, by resource, as ``{"gpu": (0, 2)}``; of what it ``needs`` whose units have
+    some."""
 
-    __slots__ = ("_number", "_numbers", "attempt", "deadline_ms", "id", "name")
+    __slots__ = ("_number", "_numbers", "attempt", "deadline_ms", "id", "name", "units")
 
     def __init__(
-        self, task_id: str, name: str, attempt: int, deadline_ms: int, numbers: Sequence[int], number: int
+        self,
+        task_id: str,
+        name: str,
+        attempt: int,
+        deadline_ms: int,
+        numbers: Sequence[int],
+        number: int,
+        units: str = "",
     ) -> None:
         self.id = task_id
         self.name = name
         self.attempt = attempt
         self.deadline_ms = deadline_ms
+        self.units = units_of(units)
         self._numbers = numbers
         self._number = number
 
@@ -109,8 +120,9 @@ def current_task() -> CurrentTask | None:
     if found is None:
         return None
     (task_id, attempt, name, _args, options), numbers, number = found
-    deadline_ms = 0 if options is None else options.get("deadline", 0)
-    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number)
+    asked = options or {}
+    deadline_ms = asked.get("deadline", 0)
+    return CurrentTask(task_id.hex(), name, attempt, deadline_ms, numbers, number, asked.get("units", ""))
 
 
 def _running() -> tuple[Assignment, memoryview, int] | None:

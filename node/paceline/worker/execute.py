@@ -27,6 +27,7 @@ from paceline.worker.alarm import Alarm
 from paceline.worker.registry import tasks
 from paceline.worker.soft_limit import SoftLimits
 from paceline.worker.stop_requests import StopRequests, raise_cancelled
+from paceline.worker.visible_gpus import show_gpus, show_gpus_again
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import encode_failed_attempt
 from paceline_protocol.errors import PayloadError, UnserializableValue
@@ -90,6 +91,8 @@ class TaskRunner:
         """(TaskEnd, payload), or (MAY_RETRY, payload) if the call asks for that in its ``options``. CANCELLED is the
         end of one that was asked to stop, and did. Raises nothing, unless memory is gone for good."""
         has_begun = False
+        units = "" if options is None else options.get("units", "")
+        seen_before = show_gpus(units) if units else None
         try:
             try:
                 task = _tasks.get(name)
@@ -107,6 +110,8 @@ class TaskRunner:
             finally:
                 if _handler_of(_SIGALRM) is not _DEFAULT or self._looks_after_each:
                     self._alarm.end(name)
+                if seen_before is not None:
+                    show_gpus_again(seen_before)
         except BaseException as error:  # noqa: BLE001 - the task's own error, whatever it is, is its outcome
             try:  # an alarm may have struck, and may repeat; nothing looks for signals before it is switched off here
                 if not self._alarm.is_of_module and setitimer(ITIMER_REAL, 0)[0] > 0:

@@ -203,12 +203,13 @@ class LostInTransfer(Event):
 @dataclass(frozen=True, slots=True)
 class WorkersHave(Event):
     """A node has given its workers more: these are all tasks that they have and have not answered for. ``tags`` and
-    ``amounts``: that the node declares."""
+    ``amounts``: that the node declares. ``units``: those that each of these tasks was given."""
 
     node: str
     task_ids: tuple[bytes, ...]
     tags: str
     amounts: str
+    units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

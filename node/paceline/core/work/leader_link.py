@@ -95,6 +95,7 @@ class LeaderLink:
             settings.worker_max_tasks,
             settings.async_slots,
             settings.amounts,
+            settings.units,
         )
         self._held = self.slots.held
         self.term = 0

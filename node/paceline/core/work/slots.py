@@ -65,8 +65,9 @@ from paceline_protocol.messages.records import (
     TaskEnd,
 )
 from paceline_protocol.messages.schedules import OwnSchedule
-from paceline_protocol.options import is_traced, understood, with_end
+from paceline_protocol.options import is_traced, understood, with_end, with_units
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
+from paceline_protocol.places import Units
 
 BATCH_BYTES: Final = 1 << 20
 """The arguments of one batch for a worker; a single task may have more, up to the payload limit."""
@@ -108,10 +109,12 @@ class Slots:
         worker_max_tasks: int = 0,
         async_slots: int = 1,
         amounts: str = "",
+        units: Units = (),
     ) -> None:
         """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result.
         ``worker_max_tasks``: how many a worker may be given, 0 for any number. ``async_slots``: how many async tasks a
-        worker runs at once; 1: they run as others do. ``amounts``: that this node declares."""
+        worker runs at once; 1: they run as others do. ``amounts``: that this node declares, and
+        ``units``: the numbers of those that have some."""
         self._payload_limit_bytes = payload_limit_bytes
         self._worker_max_tasks = worker_max_tasks
         self._traces = traces if traces is not None else Traces()
@@ -138,7 +141,7 @@ class Slots:
         # Tasks that nobody begins, as the leader asked for them, or their deadline is reached; emptied by the caller.
         self.given_back: list[bytes] = []
         self.limits = TimeLimits()
-        self._amounts = TakenAmounts(amounts, self.workers)
+        self._amounts = TakenAmounts(amounts, self.workers, units)
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
         self._given_up: set[bytes] = set()  # of those the ones that have not ended
@@ -574,6 +577,9 @@ class Slots:
                 given.append((slot.worker_id, batch))
         if self.given_back:
             self.held.let_go(set(self.given_back))
+        unfit, self._amounts.unfit = self._amounts.unfit, None
+        if unfit is not None and not self.leaving:
+            self.leave(unfit[1], "it may have opened other GPUs than those that are free")
         return given
 
     def _assign_async(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
@@ -609,6 +615,8 @@ class Slots:
                 passed.append(assignment)
                 continue
             slot.give(assignment, now)
+            if needs:
+                assignment = self._with_units(slot.worker_id, assignment)
             batches.setdefault(slot.worker_id, []).append(assignment)
             if may_be_killed:
                 self.limits.begins(slot.worker_id, assignment, now, is_async=True)
@@ -659,7 +667,7 @@ class Slots:
             queue.popleft()
             running[task_id] = (attempt, cost_us, name, assignment if running else None, now)
             batch_us += cost_us
-            batch.append(assignment)
+            batch.append(self._with_units(slot.worker_id, assignment) if needs else assignment)
             if may_be_killed:
                 self.limits.begins(slot.worker_id, assignment, now)
         queue.extendleft(reversed(passed))
@@ -667,6 +675,14 @@ class Slots:
         if len(batch) == room:
             self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
         return tuple(batch)
+
+    def _with_units(self, worker_id: bytes, assignment: Assignment) -> Assignment:
+        """As the worker is given it, which has just begun it."""
+        units = self._amounts.units_of(worker_id, assignment[ASSIGNMENT_ID])
+        options = assignment[ASSIGNMENT_OPTIONS]
+        if not units or options is None:
+            return assignment
+        return *assignment[:ASSIGNMENT_OPTIONS], with_units(options, units)
 
     def done(self, worker_id: bytes, outcomes: Iterable[Outcome], now: float) -> list[Outcome]:
         """A worker answered. Returns the outcomes of the tasks that the worker was known to run. ``accused`` says so if
