@@ -55,3 +55,16 @@ def test_the_command_line_gives_a_key_and_tasks_of_one_are_found_and_cancelled(t
             wait_until(lambda: client.live_tasks().waiting == 3, "all three wait")
             assert len(client.live_tasks("fair_tasks.*").tasks) == 3
             assert client.cancel_where("fair_tasks.*")["cancelled"] == 3
+
+
+def test_a_low_priority_is_not_starved(tmp_path: Path) -> None:
+    with Cluster.local(module(tmp_path), nodes=1, workers=1) as cluster, cluster.client() as client:
+        client.pause_queue("default")
+        urgent = [client.submit(NamedTask("fair_tasks.render", priority=9), "a", page) for page in range(100)]
+        low = client.submit(NamedTask("fair_tasks.render", priority=0), "a", 7)
+        urgent += [client.submit(NamedTask("fair_tasks.render", priority=9), "a", page) for page in range(200)]
+        urgent[-1].accepted(30)
+        client.resume_queue("default")
+        assert low.result(60) == 7
+        assert sum(future.done() for future in urgent) < 250, "it went before some that came later"
+        client.cancel_where("fair_tasks.*")

@@ -13,7 +13,6 @@ from math import inf
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
-from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.placed_lanes import keep_nodes, with_room
@@ -21,9 +20,13 @@ from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queue
 from paceline.core.state.task import Task
+from paceline_protocol.messages.records import PRIORITY_MAX
 
 TOGETHER_US: Final = 500
 """Tasks that take no longer than this together go to one node: about what it takes to give one to another."""
+
+FIRST: Final = -PRIORITY_MAX - 1
+"""Before all that have a priority."""
 
 
 class Given:
@@ -77,11 +80,12 @@ class Dispatcher:
         is_settled = self._tasks.is_settled
         lanes = queue.served_lanes(is_settled)
         if len(lanes) == 1:
+            queue.ageing.is_mixed = False
             waiting = left = queue.waiting(is_settled)
             while left > 0 and (count := self._give(lanes[0], given, waiting, now)):
                 left -= count
         else:
-            heads = Heads(lanes, queue.fair)
+            heads = Heads(lanes, queue)
             while heads.are_left:
                 self._give_next(heads, given, now)
 
@@ -89,7 +93,7 @@ class Dispatcher:
         """Give tasks of those queues in turn that have some for which nodes have credit (``queues.py``)."""
         is_settled = self._tasks.is_settled
         served = [
-            (queue, heads) for queue in queues if (heads := Heads(queue.served_lanes(is_settled), queue.fair)).are_left
+            (queue, heads) for queue in queues if (heads := Heads(queue.served_lanes(is_settled), queue)).are_left
         ]
         turns = QueueTurns(self._tasks.queues, [queue for queue, _ in served])
         while (index := turns.next()) >= 0:
@@ -101,7 +105,7 @@ class Dispatcher:
         for it: then its lane is not looked at again."""
         lane = heads.first
         count = self._give(lane, given, 1, now)
-        heads.moved(lane.head() if count else None)
+        heads.moved(lane.top() if count else None)
         return count
 
     def _give(self, lane: Lane, given: Given, waiting: int, now: float) -> int:
@@ -168,19 +172,22 @@ class Dispatcher:
 
 class Heads:
     """The first tasks of several lanes of a queue, the first of them in front: of the highest priority, then of the
-    fair key whose turn it is, then the oldest."""
+    fair key whose turn it is, then the oldest; or the oldest at once, if that is due."""
 
-    __slots__ = ("_fair", "_heap", "_lanes")
+    __slots__ = ("_ageing", "_fair", "_heap", "_lanes")
 
-    def __init__(self, lanes: list[Lane], fair: FairTurns) -> None:
+    def __init__(self, lanes: list[Lane], queue: Queue) -> None:
         self._lanes = lanes
-        self._fair = fair
+        self._fair = queue.fair
+        self._ageing = queue.ageing
         self._heap = [
-            (-head.priority, lane.turn(), head.age, index)
+            (-top.priority, lane.turn(top), top.age, index)
             for index, lane in enumerate(lanes)
-            if (head := lane.head()) is not None
+            if (top := lane.top()) is not None
         ]
         heapify(self._heap)
+        tops = {entry[0] for entry in self._heap}
+        queue.ageing.is_mixed = len(tops) > 1 or any(lane.is_mixed for lane in lanes)
 
     @property
     def are_left(self) -> bool:
@@ -189,19 +196,40 @@ class Heads:
     @property
     def first(self) -> Lane:
         """The lane whose turn it is."""
+        if self._ageing.is_due and self._ageing.is_mixed and self._put_oldest_first():
+            return self._lanes[self._heap[0][3]]
         while self._fair.keys:  # a key may have been given a task of another lane since
             index = self._heap[0][3]
             lane = self._lanes[index]
-            head = lane.head()
-            if head is None or (rank := (-head.priority, lane.turn(), head.age, index)) == self._heap[0]:
+            top = lane.top()
+            if top is None or (rank := (-top.priority, lane.turn(top), top.age, index)) == self._heap[0]:
                 return lane
             heapreplace(self._heap, rank)
         return self._lanes[self._heap[0][3]]
 
-    def moved(self, head: Task | None) -> None:
+    def _put_oldest_first(self) -> bool:
+        """The oldest of those that are first of their priorities. False, if those that are left are of one priority.
+        Cost: that of the lanes that are left, once in AGED_EVERY tasks."""
+        firsts: dict[int, tuple[int, int, int]] = {}  # by priority: (turn, age, index)
+        for entry in self._heap:
+            lane = self._lanes[entry[3]]
+            for first in lane.firsts():
+                found = (lane.turn(first), first.age, entry[3])
+                firsts[first.priority] = min(found, firsts.get(first.priority, found))
+        if len(firsts) < 2:
+            return False
+        age, priority = min([(age, priority) for priority, (_, age, _) in firsts.items()])
+        self._ageing.priority = priority
+        oldest = firsts[priority][2]
+        self._heap = [(FIRST, 0, age, oldest), *[entry for entry in self._heap if entry[3] != oldest]]
+        heapify(self._heap)
+        return True
+
+    def moved(self, top: Task | None) -> None:
         """This is the first task of that lane now. None: it is not looked at again."""
-        if head is None:
+        self._ageing.priority = -1
+        if top is None:
             heappop(self._heap)
         else:
             index = self._heap[0][3]
-            heapreplace(self._heap, (-head.priority, self._lanes[index].turn(), head.age, index))
+            heapreplace(self._heap, (-top.priority, self._lanes[index].turn(top), top.age, index))

@@ -1,6 +1,8 @@
 """Tasks that are ready to run, in the order in which they should.
 
-Higher priority first, then age; if any of them names a fair key, keys take turns before age counts (``fair_lines.py``).
+Higher priority first, then age; now and then the oldest of any priority (``ageing.py``). If any of them names a fair
+key, keys take turns before age counts (``fair_lines.py``).
+
 Tasks whose names the same nodes can run share a lane; a cluster of identical nodes has one lane, and one more for names
 that no node knows (yet). The dispatcher asks lanes, not tasks, whether a node is free.
 
@@ -26,6 +28,7 @@ from math import inf
 from operator import attrgetter
 from typing import Final
 
+from paceline.core.scheduling.ageing import Ageing
 from paceline.core.scheduling.credits import NodeLedger, Row
 from paceline.core.scheduling.fair_lines import FairLine, FairTurns, insert
 from paceline.core.scheduling.placement import Requirements
@@ -47,6 +50,8 @@ class Lane:
     ``ledgers``, in place of a row, the first first; ``lacking_since``: since when the first task finds no room."""
 
     __slots__ = (
+        "_ageing",
+        "_bottom",
         "_epoch",
         "_fair",
         "_lines",
@@ -72,6 +77,8 @@ class Lane:
         self._state = lanes.state
         self._queues: tuple[deque[Task], ...] = tuple(deque() for _ in range(PRIORITY_MAX + 1))
         self._top = 0  # no task has a higher priority than this
+        self._bottom = PRIORITY_MAX  # nor a lower one than this
+        self._ageing = lanes.ageing
         self._fair = lanes.fair
         self._epoch = -1  # of these turns, in which these lines were made
         self._lines: list[FairLine | None] = []  # by priority; while no key is known, all tasks are in the queues
@@ -83,6 +90,7 @@ class Lane:
         else:
             self._queues[task.priority].append(task)
         self._top = max(self._top, task.priority)
+        self._bottom = min(self._bottom, task.priority)
 
     def insert(self, task: Task) -> None:
         """Put back a task that was dispatched before, in front of all younger tasks of its priority. That may be
@@ -93,34 +101,64 @@ class Lane:
         else:
             insert(self._queues[task.priority], task)
         self._top = max(self._top, task.priority)
+        self._bottom = min(self._bottom, task.priority)
 
     def head(self) -> Task | None:
-        """The next task, left in place: the oldest of the highest priority, and of the key whose turn it is."""
+        """The next task, left in place: that of top(), or the oldest, if that is due."""
+        head = self.top()
+        return head if head is None or not self._ageing.is_due else self._oldest(head)
+
+    def top(self) -> Task | None:
+        """The oldest of the highest priority, and of the key whose turn it is."""
+        while True:
+            found = self._first_of(self._top)
+            if found is not None:
+                return found
+            if self._top <= self._bottom:
+                self._top, self._bottom = 0, PRIORITY_MAX
+                return None
+            self._top -= 1
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether tasks of several priorities wait here; perhaps, if the lower ones have left."""
+        return self._bottom < self._top
+
+    def _first_of(self, priority: int) -> Task | None:
+        queue = self._queues[priority]
         if self._fair.keys:
-            return self._fair_head()
-        while True:
-            queue = self._queues[self._top]
-            while queue:
-                if queue[0].state == self._state:
-                    return queue[0]
-                queue.popleft()
-            if not self._top:
-                return None
-            self._top -= 1
+            return self._line(priority).head() if queue or self._known_line(priority) is not None else None
+        while queue:
+            if queue[0].state == self._state:
+                return queue[0]
+            queue.popleft()
+        return None
 
-    def _fair_head(self) -> Task | None:
-        while True:
-            if self._queues[self._top] or self._known_line(self._top) is not None:
-                head = self._line(self._top).head()
-                if head is not None:
-                    return head
-            if not self._top:
-                return None
-            self._top -= 1
+    def firsts(self) -> list[Task]:
+        """The first of each priority, the highest in front."""
+        found: list[Task] = []
+        for priority in range(self._top, self._bottom - 1, -1):
+            first = self._first_of(priority)
+            if first is not None:
+                found.append(first)
+        if found:
+            self._bottom = found[-1].priority
+        return found
 
-    def turn(self) -> int:
-        """When it is the turn of the task that head() returned, of those of its priority; 0 while no key is known."""
-        return self._line(self._top).turn() if self._fair.keys else 0
+    def _oldest(self, top: Task) -> Task:
+        """The oldest of those that are first of their priorities; or the first of that which is the oldest by all
+        lanes. ``top``: the first of the highest."""
+        if self._ageing.priority >= 0:
+            return self._first_of(self._ageing.priority) or top
+        oldest = top
+        for first in self.firsts():
+            if first.age < oldest.age:
+                oldest = first
+        return oldest
+
+    def turn(self, first: Task) -> int:
+        """When it is the turn of the first task of its priority; 0 while no key is known."""
+        return self._line(first.priority).turn() if self._fair.keys else 0
 
     def _known_line(self, priority: int) -> FairLine | None:
         return self._lines[priority] if self._epoch == self._fair.epoch else None
@@ -165,9 +203,11 @@ class Lane:
     def pop(self, task: Task) -> None:
         """Take the task that head() returned."""
         if self._fair.keys:
-            self._line(self._top).pop()
+            self._line(task.priority).pop()
         else:
-            self._queues[self._top].popleft()
+            self._queues[task.priority].popleft()
+        if self._bottom < self._top or self._ageing.is_mixed:
+            self._ageing.given()
         self.lanes.uncount(task)
 
     def tasks(self) -> list[Task]:
@@ -256,8 +296,8 @@ class WaitingName:
 
 class Lanes(Place):
     """All lanes of the tasks of one queue in one state. ``runners`` say which nodes can run a name. ``by_priority``:
-    how many wait. ``fair``: the turns of fair keys in this queue. ``placement``: what all of them ask of the nodes that
-    run them; None if they ask nothing."""
+    how many wait. ``fair``: the turns of fair keys in this queue; ``ageing``: when the oldest of them is next.
+    ``placement``: what all of them ask of the nodes that run them; None if they ask nothing."""
 
     def __init__(
         self,
@@ -265,9 +305,11 @@ class Lanes(Place):
         state: int = State.READY,
         fair: FairTurns | None = None,
         placement: Requirements | None = None,
+        ageing: Ageing | None = None,
     ) -> None:
         super().__init__(state)
         self.fair = fair if fair is not None else FairTurns()
+        self.ageing = ageing if ageing is not None else Ageing()
         self.placement = placement
         self.by_priority: list[int] = [0] * (PRIORITY_MAX + 1)
         self._youngest = -1  # the highest age of a task that was put here
@@ -299,6 +341,8 @@ class Lanes(Place):
             self._sweep()
         self._left += 1
         self.uncount(task)
+        if self.fair.keys and not self.count:  # nobody looks at an empty lane, and its keys are to be forgotten
+            self._sweep()
 
     def uncount(self, task: Task) -> None:
         """A task waits here no longer."""

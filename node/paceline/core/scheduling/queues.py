@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Final
 
+from paceline.core.scheduling.ageing import Ageing
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane, Lanes
@@ -37,21 +38,28 @@ NOTHING: Final = Requirements("", "")
 
 class QueueLanes:
     """Waiting tasks of one queue, by what has to be told apart: ``ready``; ``unlogged``, that need no log; ``alone``,
-    that run alone; and those that are recovered. ``fair``: the turns of fair keys in the queue."""
+    that run alone; and those that are recovered. ``fair``: the turns of fair keys in the queue. ``ageing``: when the
+    oldest task in it is next, whatever its priority."""
 
-    __slots__ = ("alone", "fair", "lanes", "ready", "recovered", "recovered_alone", "unlogged")
+    __slots__ = ("ageing", "alone", "fair", "lanes", "ready", "recovered", "recovered_alone", "unlogged")
 
     def __init__(
-        self, runners: Runners, alone: Runners, fair: FairTurns, placement: Requirements | None = None
+        self,
+        runners: Runners,
+        alone: Runners,
+        fair: FairTurns,
+        ageing: Ageing,
+        placement: Requirements | None = None,
     ) -> None:
         """``runners``: who can run what; ``alone``: the same of tasks that run alone. ``placement``: what all of these
         tasks ask of their nodes."""
         self.fair = fair
-        self.ready = Lanes(runners, State.READY, fair, placement)
-        self.unlogged = Lanes(runners, State.READY, fair, placement)
-        self.alone = Lanes(alone, State.READY, fair, placement)
-        self.recovered = Lanes(runners, State.RECOVERED, fair, placement)
-        self.recovered_alone = Lanes(alone, State.RECOVERED, fair, placement)
+        self.ageing = ageing
+        self.ready = Lanes(runners, State.READY, fair, placement, ageing)
+        self.unlogged = Lanes(runners, State.READY, fair, placement, ageing)
+        self.alone = Lanes(alone, State.READY, fair, placement, ageing)
+        self.recovered = Lanes(runners, State.RECOVERED, fair, placement, ageing)
+        self.recovered_alone = Lanes(alone, State.RECOVERED, fair, placement, ageing)
         self.lanes: tuple[Lanes, ...] = (
             self.ready,
             self.unlogged,
@@ -105,7 +113,7 @@ class Queue(QueueLanes):
 
     def __init__(self, name: str, runners: Runners, alone: Runners) -> None:
         """``runners``: who can run what; ``alone``: the same of tasks that run alone."""
-        super().__init__(runners, alone, FairTurns())
+        super().__init__(runners, alone, FairTurns(), Ageing())
         self.name = name
         self.weight = 1
         self.is_paused = False
@@ -158,8 +166,8 @@ class Placed(QueueLanes):
 
     __slots__ = ("placement",)
 
-    def __init__(self, placement: Requirements, runners: Runners, alone: Runners, fair: FairTurns) -> None:
-        super().__init__(runners, alone, fair, placement)
+    def __init__(self, placement: Requirements, runners: Runners, alone: Runners, of: Queue) -> None:
+        super().__init__(runners, alone, of.fair, of.ageing, placement)
         self.placement = placement
 
 
@@ -246,7 +254,7 @@ class Queues:
         if placed is None:
             if self._placed_count >= self._sweep_placed_at:
                 self._sweep_placed()
-            placed = queue.placed[key] = Placed(Requirements(*key), self.runners, self.alone_runners, queue.fair)
+            placed = queue.placed[key] = Placed(Requirements(*key), self.runners, self.alone_runners, queue)
             self._placed_count += 1
             self.lanes += placed.lanes
             self._serve_placed(queue, placed, frozenset())
