@@ -19,6 +19,7 @@ from paceline_protocol.forms import class_name, module_of
 from paceline_protocol.messages.records import PRIORITY_DEFAULT, Options
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
 from paceline_protocol.options import (
+    AFFINITY_WAIT_S,
     BACKOFF_MAX_S,
     BACKOFF_S,
     DEFAULT_QUEUE,
@@ -80,6 +81,8 @@ class TaskOptions:
     fair_key: str | None = None
     tags: Iterable[str] | None = None
     needs: Mapping[str, int] | None = None
+    affinity: str | None = None
+    affinity_wait: Time = AFFINITY_WAIT_S
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -152,6 +155,8 @@ class OptionKeywords(TypedDict, total=False):
     fair_key: str | None
     tags: Iterable[str] | None
     needs: Mapping[str, int] | None
+    affinity: str | None
+    affinity_wait: Time
 
 
 class OptionChanges(TypedDict, total=False):
@@ -185,6 +190,8 @@ class OptionChanges(TypedDict, total=False):
     fair_key: str | None
     tags: Iterable[str] | None
     needs: Mapping[str, int] | None
+    affinity: str | None
+    affinity_wait: Time | None
 
 
 def _error_names(given: Any) -> Any:

@@ -85,6 +85,7 @@ FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
 PLACES_LEVEL: Final = 22
 """The feature level of what tasks ask of the nodes that run them."""
+AFFINITY_WAIT_S: Final = 1.0
 UNIQUE_FOR_S: Final = 60
 """For how long after its end a task holds its key, if its call does not say. Whatever a client submits again after a
 failover has come by then."""
@@ -310,6 +311,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         Needs(),
         ("leader", "node"),
         "which amounts of what its node declares it takes while it runs",
+        level=PLACES_LEVEL,
+    ),
+    _option(
+        "affinity",
+        Key(varies=False),
+        ("leader",),
+        "which tasks are best on one node: those with the same text begin there, if it has room",
+        level=PLACES_LEVEL,
+    ),
+    _option(
+        "affinity_wait",
+        Span(AFFINITY_WAIT_S),
+        ("leader",),
+        "how long it waits for that node at most, while others have room",
         level=PLACES_LEVEL,
     ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is

@@ -28,6 +28,7 @@ SAYS = {
     "load.py": "5 True 1\n5 1.0\nloaded row 5\n",
     "prices.py": "Price(amount=Decimal('3.75'), currency=<Currency.EUR: 'EUR'>)\n",
     "pages.py": "5\npage 49 True\nat once\n",
+    "models.py": "[1, 1, 1, 1, 1, 1, 1, 1]\nTrue\n",
     "shelf.py": "45\nno node that runs shelf.fetch has what it asks for, tags tape and needs robot=1\n"
     "{'shelf.fetch with tags tape and needs robot=1': 1}\n8\n",
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",

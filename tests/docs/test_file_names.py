@@ -25,6 +25,7 @@ EXAMPLES = {
     "prices.py",
     "orders.py",
     "pool.py",
+    "models.py",
     "shelf.py",
     "squares.py",
     "reports.py",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from integration.conftest import wait_until
 from paceline import Client, Cluster, NamedTask, task
 from paceline.errors import ConfigError
 
+MODELS = [f"model {number}" for number in range(16)]
 MODULE = """
 import time
 from pathlib import Path
@@ -147,6 +150,40 @@ def test_tags_and_needs_are_written_in_any_order_and_once() -> None:
 
     assert train.wire_options == {"tags": "ssd", "needs": "gpu=1"}
     assert train.options(needs={"gpu": 2}).wire_options == {"tags": "ssd", "needs": "gpu=2"}
+
+
+AFFINE_MODULE = """
+import os
+
+from paceline import task
+
+
+@task(affinity_by="model")
+def ask(model: str) -> int:
+    return os.getppid()
+"""
+
+
+def test_tasks_of_one_affinity_run_on_one_node_and_on_another_once_that_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "affine_tasks.py"
+    path.write_text(AFFINE_MODULE)
+    with Cluster.local(str(path), nodes=3, workers=2) as cluster, cluster.client() as client:
+        sys.path.insert(0, str(tmp_path))
+        try:
+            ask = import_module("affine_tasks").ask
+        finally:
+            sys.path.remove(str(tmp_path))
+        before = {model: {client.submit(ask, model).result(30) for _ in range(4)} for model in MODELS}
+        assert all(len(nodes) == 1 for nodes in before.values())
+        assert len(set.union(*before.values())) == 3
+        dead = next(node for node in cluster.nodes if node.pid in before[MODELS[0]])
+        dead.kill()
+        after = {model: client.submit(ask, model).result(30) for model in MODELS}
+        assert after[MODELS[0]] != dead.pid
+        stayed = [model for model in MODELS if dead.pid not in before[model]]
+        assert {model: {after[model]} for model in stayed} == {model: before[model] for model in stayed}
+        by_name = NamedTask("affine_tasks.ask", affinity=MODELS[0])
+        assert {client.submit(by_name, "another").result(30) for _ in range(3)} == {after[MODELS[0]]}
 
 
 GPU_MODULE = """

@@ -81,6 +81,8 @@ PLACES: tuple[Options, ...] = (
     {"needs": "memory_mb=3"},
     {"tags": "ssd"},
     {"tags": "ssd,zone-a", "needs": "memory_mb=1"},
+    {"affinity": "model 1"},
+    {"affinity": "model 2", "needs": "memory_mb=1", "affinity_wait": 300},
 )
 """What tasks ask of nodes in worlds where they do. The first node has all of it."""
 

@@ -31,7 +31,9 @@ def trust_the_leader(true: Method) -> Method:
     """However much is free, as it knows what is here."""
 
     def begins(self: TakenAmounts, worker_id: bytes, assignment: Assignment, needs: str, now: float) -> bool:
-        return True
+        self._look()
+        self._free = dict.fromkeys(self._free, 1 << 60)
+        return bool(true(self, worker_id, assignment, needs, now))
 
     return begins
 
@@ -71,6 +73,14 @@ def keep_what_a_lost_attempt_took(true: Method) -> Method:
             self.room.take(task.options.amounts)
 
     return take
+
+
+def prefer_no_node(true: Method) -> Method:
+    return lambda self, node_ids: ""
+
+
+def wait_for_ever(true: Method) -> Method:
+    return lambda lane, task, now: lane.preferred is not None
 
 
 def keep_no_node(true: Method) -> Method:

@@ -41,6 +41,7 @@ from paceline.core.scheduling import (
     dispatch,
     due_tasks,
     nodes,
+    placed_lanes,
     recording,
     remark_requests,
     schedule_keeper,
@@ -1331,6 +1332,20 @@ FAULTS = [
         f"{PLACEMENT}_a_node_is_given_no_more_than_it_declares_and_the_rest_waits",
     ),
     Fault(
+        "gives tasks of one affinity to any node",
+        Requirements,
+        "preferred",
+        place_faults.prefer_no_node,
+        f"{PLACEMENT}_tasks_with_the_same_affinity_begin_on_the_same_node_as_long_as_it_has_room",
+    ),
+    Fault(
+        "has a task wait for ever for the node that it prefers",
+        placed_lanes,
+        "waits_for_preferred",
+        place_faults.wait_for_ever,
+        f"{PLACEMENT}_a_task_waits_for_its_node_no_longer_than_its_affinity_wait_and_nobody_waits_behind_it",
+    ),
+    Fault(
         "keeps no node for what needs much",
         dispatch,
         "keep_nodes",
@@ -1491,7 +1506,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 242
+PLANTED = 244
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

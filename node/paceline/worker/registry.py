@@ -136,6 +136,7 @@ def task(
     name: str | None = None,
     run_in: Literal["thread"] | None = None,
     fair_by: str | None = None,
+    affinity_by: str | None = None,
     schedule: Schedules | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
@@ -146,6 +147,7 @@ def task(
     name: str | None = None,
     run_in: Literal["thread"] | None = None,
     fair_by: str | None = None,
+    affinity_by: str | None = None,
     schedule: Schedules | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Any:
@@ -153,7 +155,8 @@ def task(
 
     ``name`` is ``module.function`` unless given. ``run_in="thread"`` is for a function that waits without ``await``,
     and that may run in a thread beside others: many of them run at once in a worker, as those of an ``async def`` do.
-    ``fair_by`` names the parameter whose value is the ``fair_key`` of each call.
+    ``fair_by`` names the parameter whose value is the ``fair_key`` of each call, ``affinity_by`` that whose value is
+    its ``affinity``.
     ``schedule`` has the cluster run it at moments: ``cron("0 2 * * *")``, ``every(minutes=5)``, ``Schedule(...)`` with
     arguments and more, or a list of these.
     The other keywords are the defaults of its calls, the fields of :class:`TaskOptions`. An ``async def`` is run to its
@@ -161,13 +164,31 @@ def task(
 
     Raises ConfigError for what can't be used, as BadSchedule, and DuplicateTaskName if another function has the name.
     """
-    check_names("task()", options, "name", "run_in", "fair_by", "schedule")
+    check_names("task()", options, "name", "run_in", "fair_by", "affinity_by", "schedule")
     chosen = TaskOptions(**options)
     if fair_by is not None and chosen.fair_key is not None:
         raise ConfigError("fair_by and fair_key say the same in different ways; give one of them")
+    if affinity_by is not None and chosen.affinity is not None:
+        raise ConfigError("affinity_by and affinity say the same in different ways; give one of them")
     if function is None:
-        return functools.partial(_register, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by, schedule=schedule)
-    return _register(function, name=name, chosen=chosen, run_in=run_in, fair_by=fair_by, schedule=schedule)
+        return functools.partial(
+            _register,
+            name=name,
+            chosen=chosen,
+            run_in=run_in,
+            fair_by=fair_by,
+            affinity_by=affinity_by,
+            schedule=schedule,
+        )
+    return _register(
+        function,
+        name=name,
+        chosen=chosen,
+        run_in=run_in,
+        fair_by=fair_by,
+        affinity_by=affinity_by,
+        schedule=schedule,
+    )
 
 
 def defaults() -> list[Default]:
@@ -281,6 +302,7 @@ def _register(
     chosen: TaskOptions,
     run_in: str | None = None,
     fair_by: str | None = None,
+    affinity_by: str | None = None,
     schedule: Schedules | None = None,
 ) -> Task[P, R]:
     if not inspect.isroutine(function):
@@ -294,7 +316,9 @@ def _register(
     registered: Task[P, R] = Task(function, task_name, chosen)
     registered.run_in = run_in
     if fair_by is not None:
-        registered.argument_options = {"fair_key": Parameter(function, fair_by, "fair_by")}
+        registered.argument_options["fair_key"] = Parameter(function, fair_by, "fair_by")
+    if affinity_by is not None:
+        registered.argument_options["affinity"] = Parameter(function, affinity_by, "affinity_by")
     _check_thread(registered)
     registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)

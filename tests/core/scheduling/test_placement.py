@@ -254,6 +254,7 @@ def test_whatever_comes_and_goes_no_node_is_over_committed_and_what_can_run_does
                 cluster.live.give_back(cluster.live.live[tid(number)], cluster.now)
             case _:
                 asked = {"tags": rng.choice(TAGS), "needs": rng.choice(NEEDS), "queue": rng.choice(("default", "q"))}
+                asked["affinity"] = rng.choice(("", "", "m", "n"))
                 asked["fair_key"] = rng.choice(("", "", "k", "l"))
                 cluster.admit(priority=rng.randrange(10), **{key: value for key, value in asked.items() if value})
         run()
@@ -271,6 +272,99 @@ def test_whatever_comes_and_goes_no_node_is_over_committed_and_what_can_run_does
             and (task.options is None or cluster.live.queues.placement_of(task.options).is_met_by(ledger.room))
             for ledger in cluster.live.ledgers.values()
         ), f"{task.wire_options} waits though a node could run it"
+
+
+# --- affinity
+
+
+def of_three_nodes(slots: int = 4) -> Cluster:
+    cluster = Cluster()
+    for node_id in "abc":
+        cluster.live.enrol(node_id, slots, ["add"])
+    return cluster
+
+
+def test_tasks_with_the_same_affinity_begin_on_the_same_node_as_long_as_it_has_room() -> None:
+    cluster = of_three_nodes()
+    where: dict[str, set[str]] = {}
+    for number in range(60):
+        key = f"model {number % 20}"
+        ((task, node_id),) = [(cluster.admit(affinity=key), *cluster.given().values())]
+        where.setdefault(key, set()).add(node_id)
+        cluster.ends(task)
+    assert all(len(nodes) == 1 for nodes in where.values())
+    assert {node for nodes in where.values() for node in nodes} == set("abc")
+
+
+def test_every_leader_finds_the_same_node_and_one_that_comes_moves_its_own_share_alone() -> None:
+    keys = [f"model {number}" for number in range(200)]
+
+    def nodes_of(names: str) -> dict[str, str]:
+        cluster = Cluster()
+        for node_id in names:
+            cluster.live.enrol(node_id, 1_000, ["add"])
+        numbers = {cluster.admit(affinity=key): key for key in keys}
+        return {numbers[number]: node for number, node in cluster.given().items()}
+
+    before, again, after = nodes_of("abc"), nodes_of("cab"), nodes_of("abcd")
+    assert before == again
+    moved = {key for key in keys if before[key] != after[key]}
+    assert {after[key] for key in moved} == {"d"}
+    assert 20 <= len(moved) <= 100
+    assert all(30 <= list(before.values()).count(node) <= 110 for node in "abc")
+
+
+def test_a_task_waits_for_its_node_no_longer_than_its_affinity_wait_and_nobody_waits_behind_it() -> None:
+    cluster = of_three_nodes(slots=1)
+    first = cluster.admit(affinity="model")
+    ((_, node_id),) = cluster.given().items()
+    second = cluster.admit(affinity="model", affinity_wait=5_000)
+    plain = cluster.admit()
+    assert set(cluster.given()) == {plain}
+    cluster.now += 4.9
+    assert cluster.given() == {}
+    cluster.now += 0.2
+    given = cluster.given()
+    assert set(given) == {second}
+    assert given[second] != node_id
+    third = cluster.admit(affinity="model")
+    assert cluster.given() == {}
+    cluster.ends(first)
+    assert cluster.given() == {third: node_id}
+
+
+def test_a_task_that_waits_for_its_node_has_no_node_kept() -> None:
+    cluster = Cluster()
+    for node_id in "ab":
+        cluster.live.enrol(node_id, 4, ["add"], places=("", "gpu=1"))
+    first = cluster.admit(affinity="model", needs="gpu=1")
+    ((_, node_id),) = cluster.given().items()
+    cluster.admit(affinity="model", needs="gpu=1", affinity_wait=60_000)
+    cluster.given()
+    cluster.now += 2 * KEEP_AFTER_S
+    other = cluster.admit(needs="gpu=1")
+    ((number, where),) = cluster.given().items()
+    assert (number, where != node_id) == (other, True)
+    cluster.ends(first)
+    assert set(cluster.given().values()) == {node_id}
+
+
+def test_what_prefers_a_node_runs_where_what_it_needs_is() -> None:
+    cluster = Cluster()
+    for node_id in "abcdef":
+        cluster.live.enrol(node_id, 10, ["add"], places=("ssd" if node_id == "d" else "", ""))
+    numbers = [cluster.admit(affinity=f"model {number}", tags="ssd") for number in range(10)]
+    assert cluster.given() == dict.fromkeys(numbers, "d")
+
+
+def test_a_node_on_which_all_tasks_crash_is_preferred_by_none() -> None:
+    cluster = of_three_nodes()
+    number = cluster.admit(affinity="model")
+    ((_, node_id),) = cluster.given().items()
+    cluster.live.ledgers[node_id].task_ended(losses=3)
+    cluster.ends(number)
+    cluster.admit(affinity="model")
+    assert node_id not in cluster.given().values()
 
 
 # --- with the leader's other halves
@@ -327,6 +421,19 @@ def test_a_lost_dispatch_makes_no_node_full() -> None:
     assert lead.dispatched() == {"a": [(1, 1)]}
     lead.enrols("a", ("", "gpu=1"), seq=1)
     assert lead.dispatched() == {"a": [(1, 1)]}
+
+
+def test_whoever_asks_is_told_for_which_node_a_task_waits_and_how_long() -> None:
+    lead = Placing()
+    for node_id in "ab":
+        lead.enrols(node_id, None)
+    session = lead.client()
+    lead.submit(session, *range(1, 6), affinity="model")
+    (node_id,) = lead.dispatched()
+    assert lead.why(5) == f"it waits for a place on node {node_id}, which is best by its affinity, 1.0 s more at most"
+    assert lead.leader.tasks.unplaced() == {}
+    lead.now += 1.0
+    assert set(lead.dispatched()) == set("ab") - {node_id}
 
 
 def test_what_no_node_has_is_accepted_and_said() -> None:

@@ -290,6 +290,12 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         if (lack := _lacks_room(task.name, placement, takers)) is not None:
             return lack + _who_is_away(leader, task.name, placement)
         takers = [ledger for ledger in takers if placement.is_met_by(ledger.room)]
+        preferred = placement.preferred([ledger.node_id for ledger in takers])
+        left_s = task.arrived_at + task.options.affinity_wait_s - now
+        if preferred and left_s > 0:
+            return (
+                f"it waits for a place on node {preferred}, which is best by its affinity, {left_s:.1f} s more at most"
+            )
     slots = sum(ledger.slots for ledger in takers)
     if not slots:
         return f"no worker is ready that could run {task.name}"

@@ -52,6 +52,9 @@ EXPIRED: Final = (
     "or ask sooner"
 )
 
+_PLACING: Final = frozenset(("needs", "tags", "affinity"))
+"""Options that say on which nodes a call may run, or is best."""
+
 
 class Admission:
     """``missing_voters``: while there are any, every call is refused. ``cluster_level``: the feature level that the
@@ -156,10 +159,11 @@ class Admission:
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
         if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
             return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
-        if options and ("needs" in options or "tags" in options):
-            asked = options.get("queue", DEFAULT_QUEUE), options.get("tags", ""), options.get("needs", "")
-            if not tasks.queues.has_room_to_place(*asked):
-                return Refusal.QUEUE_FULL, f"tasks ask for {PLACEMENTS_LIMIT} different tags and needs, the most"
+        if options and not _PLACING.isdisjoint(options):
+            asked = [options.get(key, "") or "" for key in ("tags", "needs", "affinity")]
+            if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), *asked):
+                why = f"tasks ask for {PLACEMENTS_LIMIT} different tags, needs and parts of affinities, the most"
+                return Refusal.QUEUE_FULL, why
         if too_large := self.too_large(args):
             return Refusal.PAYLOAD_TOO_LARGE, too_large
         if len(tasks.live) >= settings.queue_limit_tasks:

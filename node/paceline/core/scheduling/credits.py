@@ -220,6 +220,11 @@ class NodeLedger:
         """Whether the node may be given a task of this expected time."""
         return len(self.held) < self._count_limit or self.has_time(cost_us)
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether all tasks crash there (``LOSSES_IN_A_ROW``)."""
+        return self._losses >= LOSSES_IN_A_ROW
+
     def has_place(self) -> bool:
         """Whether it holds less than its slots and spare tasks."""
         return len(self.held) < self._count_limit

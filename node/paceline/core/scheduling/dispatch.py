@@ -15,7 +15,7 @@ from typing import Final
 from paceline.core.measures.durations import UNKNOWN_US, Durations
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
-from paceline.core.scheduling.placed_lanes import keep_nodes, with_room
+from paceline.core.scheduling.placed_lanes import keep_nodes, waits_for_preferred, with_room
 from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queue
@@ -155,9 +155,10 @@ class Dispatcher:
     ) -> int:
         """Give a lane's next task to the least loaded node that has room for it (``placement.py``). Returns 1; 0 if
         there is none."""
-        ledger = with_room(lane, placement, cost_us)
+        ledger = with_room(lane, placement, task, cost_us, now)
         if ledger is None:
-            lane.lacking_since = min(lane.lacking_since, now)
+            if not waits_for_preferred(lane, task, now):
+                lane.lacking_since = min(lane.lacking_since, now)
             return 0
         lane.lacking_since = inf
         if not self._tasks.hand_out(task, lane, ledger, cost_us, now):

@@ -47,7 +47,8 @@ _age: Final = attrgetter("age")
 
 class Lane:
     """The waiting tasks that one set of nodes can run. Of those that ask something of these nodes (``placement.py``):
-    ``ledgers``, in place of a row, the first first; ``lacking_since``: since when the first task finds no room."""
+    ``ledgers``, in place of a row, the first first; ``preferred``: that of them whose node is best for all of these
+    tasks, None if all are as good; ``lacking_since``: since when the first task finds no room."""
 
     __slots__ = (
         "_ageing",
@@ -63,6 +64,7 @@ class Lane:
         "ledgers",
         "names",
         "nodes",
+        "preferred",
         "row",
     )
 
@@ -72,6 +74,7 @@ class Lane:
         self.nodes: frozenset[str] = frozenset()
         self.row = Row(())
         self.ledgers: list[NodeLedger] = []
+        self.preferred: NodeLedger | None = None
         self.lacking_since = inf
         self.lanes = lanes
         self._state = lanes.state
@@ -471,6 +474,8 @@ class Lanes(Place):
             lane.row = self.runners.row(nodes)
         else:
             lane.ledgers = self.runners.in_order(nodes)
+            preferred = self.placement.preferred([ledger.node_id for ledger in lane.ledgers])
+            lane.preferred = next((ledger for ledger in lane.ledgers if ledger.node_id == preferred), None)
         self._lanes.append(lane)
         if nodes:
             self.served.append(lane)

@@ -401,8 +401,9 @@ class LiveTasks:
             return {}
         found = _sums(lanes.waiting_unserved(NAMES_LOOKED_AT) for lanes in self.queues.lanes if not lanes.placement)
         for lanes in self.queues.lanes if self.queues.has_placed else ():
-            for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items() if lanes.placement else ():
-                if not self.is_served(name):
+            placement = lanes.placement
+            for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items() if placement else ():
+                if placement is not None and (not placement.asks or not self.is_served(name)):
                     found[name] = found.get(name, 0) + count
         return found
 
@@ -413,7 +414,7 @@ class LiveTasks:
         if not (self.queues.has_placed and self._knows_who_serves):
             return found
         for placed in self.queues.placed():
-            for lanes in placed.lanes:
+            for lanes in placed.lanes if placed.placement.asks else ():
                 for name, count in lanes.waiting_unserved(NAMES_LOOKED_AT).items() if lanes.count else ():
                     if self.is_served(name):
                         what = f"{name} with {placed.placement.shown}"

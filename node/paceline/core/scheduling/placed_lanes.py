@@ -8,22 +8,39 @@ from math import inf
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.placement import KEEP_AFTER_S, Requirements, Room
+from paceline.core.state.task import Task
 
 
-def with_room(lane: Lane, placement: Requirements, cost_us: int) -> NodeLedger | None:
-    """The least loaded of the lane's nodes that may be given its next task; None if there is none. Cost: that of all
-    its nodes. What takes amounts is given only in the place of a slot or a spare task, and not since all that its node
-    holds is short: what it takes nobody else has meanwhile."""
-    amounts, best = placement.amounts, None
+def with_room(lane: Lane, placement: Requirements, task: Task, cost_us: int, now: float) -> NodeLedger | None:
+    """Of the lane's nodes the one that is best for its next task; if that has no room, and the task has waited for it
+    for long enough, the least loaded one that has; None if there is none. Cost: that of all its nodes."""
+    preferred = lane.preferred
+    if preferred is not None and not preferred.is_doubtful:
+        if _has_room(lane, placement, preferred, cost_us):
+            return preferred
+        if waits_for_preferred(lane, task, now):
+            return None
+    best: NodeLedger | None = None
     for ledger in lane.ledgers:
-        if best is not None and ledger.rank >= best.rank:
-            continue
-        if not amounts:
-            if ledger.has_credit(cost_us):
-                best = ledger
-        elif ledger.has_place() and _may_take(lane, ledger.room) and ledger.room.has(amounts):
+        if (best is None or ledger.rank < best.rank) and _has_room(lane, placement, ledger, cost_us):
             best = ledger
     return best
+
+
+def waits_for_preferred(lane: Lane, task: Task, now: float) -> bool:
+    """Whether a task goes to no other node yet than to the one that is best for it."""
+    preferred, options = lane.preferred, task.options
+    if preferred is None or preferred.is_doubtful or options is None:
+        return False
+    return now < task.arrived_at + options.affinity_wait_s
+
+
+def _has_room(lane: Lane, placement: Requirements, ledger: NodeLedger, cost_us: int) -> bool:
+    """Whether a node may be given the lane's next task. What takes amounts is given only in the place of a slot or a
+    spare task, and not since all that its node holds is short: what it takes nobody else has meanwhile."""
+    if not placement.amounts:
+        return ledger.has_credit(cost_us)
+    return ledger.has_place() and _may_take(lane, ledger.room) and ledger.room.has(placement.amounts)
 
 
 def _may_take(lane: Lane, room: Room) -> bool:

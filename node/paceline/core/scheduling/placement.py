@@ -14,11 +14,20 @@ lane whose first task has found no room for KEEP_AFTER_S has a node *kept* for i
 else that takes amounts is given to that node until it has room. Which node that is is found anew in each round, the
 oldest task in front: while a node is kept what it lacks becomes no more, so the first task begins once tasks that run
 there have ended. What needs no amounts is given there all the while.
+
+Tasks with the same *affinity* begin on the same node, as long as that has room: what one has left there, a file or a
+model in memory, the next one finds. Which node that is follows from a hash of both, so that every leader finds the same
+and a node that comes or goes moves its own share alone (rendezvous hashing, Thaler and Ravishankar 1998). So that there
+are not as many lanes as texts, the texts are in AFFINITY_PARTS parts, and the tasks of a part have a lane and prefer a
+node. No task waits behind one that waits for another node. After its ``affinity_wait`` a task goes to any node.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 from paceline.core.state.call_options import CallOptions
 from paceline_protocol.places import Amounts, amounts_of, tags_of
@@ -28,6 +37,8 @@ KEEP_AFTER_S: Final = 1.0
 PLACEMENTS_LIMIT: Final = 1_000
 """So many different things tasks may ask for, each in each queue counted by itself: every round of dispatch looks at
 the first task of each."""
+AFFINITY_PARTS: Final = 128
+"""More than a cluster has nodes, most often, so that their shares are about equal."""
 NO_PLACES: Final = ("", "")
 """Of a node that declares nothing: tags, and amounts."""
 
@@ -87,9 +98,11 @@ class Requirements:
     """What some tasks of one queue ask for, as :class:`CallOptions` has it. ``live``: how many of them there are,
     wherever they are."""
 
-    __slots__ = ("amounts", "live", "needs", "tags")
+    __slots__ = ("amounts", "live", "needs", "part", "tags")
 
-    def __init__(self, tags: str, needs: str) -> None:
+    def __init__(self, tags: str, needs: str, part: int = -1) -> None:
+        """``part``: of all affinities; -1 without one."""
+        self.part = part
         self.needs = needs
         self.tags: frozenset[str] = frozenset(tags_of(tags))
         self.amounts = amounts_of(needs)
@@ -109,12 +122,32 @@ class Requirements:
         ]
 
     @property
+    def asks(self) -> bool:
+        """Whether there is anything that a node may lack."""
+        return bool(self.tags or self.amounts)
+
+    def preferred(self, node_ids: Iterable[str]) -> str:
+        """The node of these that is best for its tasks; "" if all are as good."""
+        if self.part < 0:
+            return ""
+        return max([(_weight(self.part, node_id), node_id) for node_id in node_ids], default=(b"", ""))[1]
+
+    @property
     def shown(self) -> str:
         """What its tasks ask for, in words."""
         tags = ["tags " + ", ".join(sorted(self.tags))] if self.tags else []
         return " and ".join(tags + (["needs " + self.needs.replace(",", ", ")] if self.needs else []))
 
 
-def key_of(options: CallOptions) -> tuple[str, str]:
+def _weight(part: int, node_id: str) -> bytes:
+    return blake2b(f"{part} {node_id}".encode(), digest_size=8).digest()
+
+
+def part_of(affinity: str) -> int:
+    """The part of all affinities in which this text is; -1 for none."""
+    return crc32(affinity.encode()) % AFFINITY_PARTS if affinity else -1
+
+
+def key_of(options: CallOptions) -> tuple[str, str, int]:
     """What tells placements apart."""
-    return options.tags, options.needs
+    return options.tags, options.needs, part_of(options.affinity)

@@ -19,7 +19,7 @@ from paceline.core.scheduling.ageing import Ageing
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane, Lanes
-from paceline.core.scheduling.placement import PLACEMENTS_LIMIT, Requirements, key_of
+from paceline.core.scheduling.placement import PLACEMENTS_LIMIT, Requirements, key_of, part_of
 from paceline.core.scheduling.runners import Runners
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import State, Task
@@ -119,7 +119,7 @@ class Queue(QueueLanes):
         self.is_paused = False
         self.turn = 0
         self.live = 0
-        self.placed: dict[tuple[str, str], Placed] = {}
+        self.placed: dict[tuple[str, str, int], Placed] = {}
 
     def lanes_for(self, task: Task, state: int) -> Lanes:
         """Where a task of this queue waits, which is READY or RECOVERED."""
@@ -214,11 +214,11 @@ class Queues:
         if options.is_placed:
             queue.placed[key_of(options)].placement.live -= 1
 
-    def has_room_to_place(self, queue: str, tags: str, needs: str) -> bool:
+    def has_room_to_place(self, queue: str, tags: str, needs: str, affinity: str) -> bool:
         """Whether a task of this queue may ask for this, as others do, or something else is asked for no more."""
         if self._placed_count < PLACEMENTS_LIMIT:
             return True
-        if (known := self.by_name.get(queue)) is not None and (tags, needs) in known.placed:
+        if (known := self.by_name.get(queue)) is not None and (tags, needs, part_of(affinity)) in known.placed:
             return True
         self._sweep_placed()
         return self._placed_count < PLACEMENTS_LIMIT

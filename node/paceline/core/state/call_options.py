@@ -15,6 +15,7 @@ from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
 from paceline_protocol.option_types import KEY_CHARS
 from paceline_protocol.options import (
+    AFFINITY_WAIT_S,
     BACKOFF_MAX_S,
     BACKOFF_S,
     DEFAULT_QUEUE,
@@ -47,8 +48,8 @@ class CallOptions:
     it was admitted, if that is to be remembered.
     ``ends_with_client``: it is cancelled when its client is gone.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
-    ``is_placed``: it asks for tags, or takes amounts of what its node declares; ``tags`` and ``needs``: which, as text,
-    and ``amounts`` the latter.
+    ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
+    ``needs``: which, as text, and ``amounts`` the latter.
     ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
     """
 
@@ -81,7 +82,7 @@ class CallOptions:
         self.waits_for_commit: Final[bool] = starts_once or is_keyed or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
-        self.is_placed: Final[bool] = "needs" in wire or "tags" in wire
+        self.is_placed: Final[bool] = "needs" in wire or "tags" in wire or "affinity" in wire
         self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
         not_before_ms: int = wire.get("not_before", 0)
         expires_ms: int = wire.get("expires", 0)
@@ -120,6 +121,16 @@ class CallOptions:
     def needs(self) -> str:
         needs: str = self._map.get("needs", "")
         return needs
+
+    @property
+    def affinity(self) -> str:
+        """The text that tasks have in common which are best on one node, "" for none."""
+        affinity: int | str = self._map.get("affinity", 0)
+        return affinity if isinstance(affinity, str) else ""
+
+    @property
+    def affinity_wait_s(self) -> float:
+        return (self._number("affinity_wait") or _AFFINITY_WAIT_MS) / 1_000
 
     @property
     def amounts(self) -> Amounts:
@@ -194,6 +205,7 @@ KEY_BYTES: Final = 4 * KEY_CHARS
 LINE_BYTES: Final = 1_000
 """What a line of its own takes, in which a task with a fair key may wait, and such a key beyond a byte for each of its
 characters."""
+_AFFINITY_WAIT_MS: Final = int(AFFINITY_WAIT_S * 1000)
 _UNIQUE_FOR_MS: Final = UNIQUE_FOR_S * 1000
 _BACKOFF_MS: Final = int(BACKOFF_S * 1000)
 _BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)
