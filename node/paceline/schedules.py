@@ -53,7 +53,7 @@ class Timetable:
     def after(self, moment: datetime) -> Iterator[datetime]:
         """The moments behind this one, in UTC, the next one first; without an end, unless it fires once. An interval
         without a beginning of its own counts from ``moment``. Raises BadSchedule for one without a time zone."""
-        after_ms = _moment_ms("the moment", moment)
+        after_ms = moment_of("the moment", moment)
         wire = anchored(self.wire, after_ms)
         try:
             while after_ms := whens.next_after(wire, after_ms):
@@ -239,13 +239,13 @@ def every(
     except TypeError as error:
         raise BadSchedule(f"an interval is of numbers, as every(minutes=5): {error}") from None
     return Timetable(
-        When(WhenKind.EVERY, every_ms=span // _MILLISECOND, from_ms=0 if start is None else _moment_ms("start", start))
+        When(WhenKind.EVERY, every_ms=span // _MILLISECOND, from_ms=0 if start is None else moment_of("start", start))
     )
 
 
 def at(moment: datetime) -> Timetable:
     """Once, at this moment, which has a time zone. Raises BadSchedule."""
-    return Timetable(When(WhenKind.ONCE, from_ms=_moment_ms("the moment", moment)))
+    return Timetable(When(WhenKind.ONCE, from_ms=moment_of("the moment", moment)))
 
 
 def anchored(wire: When, now_ms: int) -> When:
@@ -253,7 +253,7 @@ def anchored(wire: When, now_ms: int) -> When:
     return wire._replace(from_ms=now_ms) if wire.kind == WhenKind.EVERY and not wire.from_ms else wire
 
 
-def _moment_ms(what: str, moment: object) -> int:
+def moment_of(what: str, moment: object) -> int:
     if not isinstance(moment, datetime):
         raise BadSchedule(f"{what} is {shown(moment)}, and has to be a datetime with a time zone")
     try:

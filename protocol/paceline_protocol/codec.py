@@ -58,6 +58,7 @@ from paceline_protocol.messages.records import (
 )
 from paceline_protocol.messages.schedules import (
     MAKES_TASK,
+    BackfillMoments,
     Firing,
     OwnSchedule,
     ScheduleChange,
@@ -82,6 +83,7 @@ __all__ = [
     "PAYLOAD_LIMIT_MAX_BYTES",
     "count_calls",
     "decode",
+    "decode_backfills",
     "decode_calls",
     "decode_config",
     "decode_dead",
@@ -100,6 +102,7 @@ __all__ = [
     "decode_schedule_changes",
     "definition_of",
     "encode",
+    "encode_backfills",
     "encode_calls",
     "encode_config",
     "encode_defaults",
@@ -345,6 +348,16 @@ def decode_schedule_changes(data: bytes) -> list[ScheduleChange]:
             raise MalformedFrame("changes of schedules: a definition goes with PUT, and with nothing else")
         found.append((op, name, None if definition is None else definition_of(definition), next_ms, at_ms))
     return found
+
+
+def encode_backfills(backfills: Iterable[BackfillMoments]) -> bytes:
+    """Pack what a BACKFILL entry holds. Raises LocalProtocolError."""
+    return _pack_checked(tuple(backfills), f.backfills, "backfills")
+
+
+def decode_backfills(data: bytes) -> list[BackfillMoments]:
+    """The content of a BACKFILL entry."""
+    return [(name, tuple(moments)) for name, moments in _decode_packed(data, f.backfills, "backfills")]
 
 
 def encode_firings(firings: Iterable[Firing]) -> bytes:

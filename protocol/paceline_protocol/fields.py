@@ -433,6 +433,7 @@ def _or_none(check: Check) -> Check:
 
 own_schedules: Check = many(record(name, definition))
 schedule_changes: Check = many(record(one_of(s.ScheduleOp), name, _or_none(definition), moment, moment))
+backfills: Check = many(record(name, many(moment)))
 firings: Check = many(record(name, moment, one_of(s.Fired), integer, moment, _or_none(call)))
 
 
@@ -441,22 +442,31 @@ def _id_or_empty(value: Any) -> None:
         identifier(value)
 
 
-schedules: Check = many(
-    record(
-        name,
-        definition,
-        boolean,
-        moment,
-        moment,
-        moment,
-        _id_or_empty,
-        many(identifier),
-        many(moment),
-        integer,
-        integer,
-        integer,
-    )
+_SCHEDULE: Final = (
+    name,
+    definition,
+    boolean,
+    moment,
+    moment,
+    moment,
+    _id_or_empty,
+    many(identifier),
+    many(moment),
+    integer,
+    integer,
+    integer,
 )
+_schedule: Check = record(*_SCHEDULE)
+_schedule_with_backfill: Check = record(*_SCHEDULE, many(moment))
+
+
+def _any_schedule(value: Any) -> None:
+    """One of which moments wait for their backfill has these behind all else."""
+    has_backfill = type(value) in (tuple, list) and len(value) > len(_SCHEDULE)
+    (_schedule_with_backfill if has_backfill else _schedule)(value)
+
+
+schedules: Check = many(_any_schedule)
 
 
 def _failing_end(value: Any) -> None:

@@ -71,7 +71,7 @@ DEADLINE_LEVEL: Final = 10
 SCHEDULES_LEVEL: Final = 17
 """The feature level of schedules."""
 MODULE_SCHEDULES_LEVEL: Final = 23
-"""The feature level of schedules that come with modules."""
+"""The feature level of schedules that come with modules, and of backfills."""
 LISTS_LEVEL: Final = 14
 """The feature level of lists of live tasks, of tasks that wait no longer for their moment, and of how attempts were
 lost, in records."""

@@ -11,8 +11,8 @@ import pytest
 
 from paceline.cli import asking
 from paceline.cli.app import run
-from paceline.client import ScheduledTask
-from paceline.errors import NotAllowed, RequestRefused, UnknownSchedule
+from paceline.client import Backfilled, ScheduledTask
+from paceline.errors import NotAllowed, RequestRefused, ScheduleOwned, UnknownSchedule
 from paceline.schedules import Timetable, at, cron, every
 
 MOMENT = datetime(2026, 12, 2, 1, 0, tzinfo=UTC)
@@ -38,6 +38,7 @@ def scheduled(name: str = "nightly", **changes: Any) -> ScheduledTask:
         "fired": 12,
         "missed": 1,
         "overlapped": 0,
+        "backfill": 0,
         "why": "",
     }
     return ScheduledTask(**told | changes)
@@ -79,6 +80,11 @@ class PlayedClient:
             task_id = TASK_ID
 
         return Made()
+
+    def backfill_schedule(self, name: str, begin: datetime, end: datetime, timeout_s: float) -> Backfilled:
+        self.asked.append((name, begin, end))
+        self._done()
+        return Backfilled(waiting=3, made=2)
 
     def _done(self) -> bool:
         if self.error is not None:
@@ -192,9 +198,28 @@ def test_a_schedule_is_paused_resumed_removed_and_triggered(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(UnknownSchedule("nightly"), 18), (RequestRefused("no"), 13), (NotAllowed("no"), 15)]
+    ("error", "code"),
+    [
+        (UnknownSchedule("nightly"), 18),
+        (RequestRefused("no"), 13),
+        (NotAllowed("no"), 15),
+        (ScheduleOwned("nightly", "reports"), 56),
+    ],
 )
 def test_what_is_not_done_has_its_exit_code(client: PlayedClient, error: Exception, code: int) -> None:
     client.error = error
     for verb in ("pause", "resume", "rm", "trigger"):
         assert run(["cron", verb, "nightly"]) == code
+
+
+def test_a_backfill_says_how_many_moments_have_their_tasks_made(
+    client: PlayedClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["cron", "backfill", "nightly", "--from", "2026-11-01T00:00Z", "--to", "2026-11-30T00:00+01:00"]
+    assert run(asked) == 0
+    assert capsys.readouterr().out == "nightly: 3 moments have their tasks made now, 2 had theirs before\n"
+    assert client.asked == [("nightly", datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 29, 23, tzinfo=UTC))]
+    assert run([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "nightly", "waiting": 3, "made": 2}
+    assert run(["cron", "backfill", "nightly", "--from", "yesterday", "--to", "2026-11-30T00:00Z"]) == 2
+    assert "--from" in capsys.readouterr().err

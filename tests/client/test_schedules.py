@@ -12,11 +12,13 @@ from modes import source_only
 from paceline.client import NamedTask
 from paceline.client.driver.driver import Driver
 from paceline.client.schedules import ScheduleQuestions
-from paceline.errors import BadSchedule, ConfigError, NotAllowed, RequestRefused, UnknownSchedule
+from paceline.errors import BadSchedule, ConfigError, NotAllowed, RequestRefused, ScheduleOwned, UnknownSchedule
 from paceline.schedules import at, cron, every
 from paceline.worker.registry import task
 from paceline_protocol.codec import decode_definition, encode
 from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     PutSchedule,
     ScheduleAnswer,
@@ -55,6 +57,9 @@ def row(name: str, **changes: Any) -> dict[str, Any]:
         "why": "",
         **changes,
     }
+
+
+DAY = datetime(2026, 11, 30, tzinfo=UTC)
 
 
 class Leader(Driver):
@@ -96,6 +101,11 @@ class Leader(Driver):
         encode(TriggerSchedule(1, name, task_id))
         self.asked.append((name, task_id))
         return self.answer
+
+    def backfill_schedule(self, name: str, from_ms: int, to_ms: int, timeout_s: float) -> BackfillReply | None:
+        encode(BackfillSchedule(1, name, from_ms, to_ms))
+        self.asked.append((name, from_ms, to_ms))
+        return None if self.answer is None else BackfillReply(*self.answer, 3, 2)
 
     def read(self, task_id: bytes, *, waits: bool) -> Any:
         return task_id
@@ -152,6 +162,7 @@ def test_the_answer_says_whether_anything_has_changed() -> None:
         (ScheduleReply(1, "observer", ScheduleAnswer.REFUSED, ""), NotAllowed, "observer"),
         (ScheduleReply(1, "", ScheduleAnswer.UNKNOWN, ""), UnknownSchedule, "no schedule named 'a'"),
         (ScheduleReply(1, "", ScheduleAnswer.REFUSED, "too many"), RequestRefused, "too many"),
+        (ScheduleReply(1, "", ScheduleAnswer.OWNED, "shop"), ScheduleOwned, "comes with the module shop"),
     ],
 )
 def test_what_is_not_done_is_raised_by_name(reply: ScheduleReply | None, error: type[Exception], says: str) -> None:
@@ -162,6 +173,8 @@ def test_what_is_not_done_is_raised_by_name(reply: ScheduleReply | None, error: 
             call("a")
     with pytest.raises(error, match=says):
         asking.add_schedule("a", every(minutes=5), "report")
+    with pytest.raises(error, match=says):
+        asking.backfill_schedule("a", DAY, DAY)
 
 
 def test_schedules_are_listed_page_by_page() -> None:
@@ -200,3 +213,14 @@ def test_what_can_not_be_asked_for_is_refused_here(changes: dict[str, Any], says
     given: dict[str, Any] = {"name": "a", "when": every(minutes=5), "target": "report", **changes}
     with pytest.raises(ConfigError, match=says):
         Asking(Leader()).add_schedule(**given)
+
+
+def test_a_backfill_takes_moments_with_a_time_zone_and_says_how_many_there_are() -> None:
+    asking = Asking(Leader())
+    found = asking.backfill_schedule("a", DAY, DAY + timedelta(hours=1))
+    assert (found.waiting, found.made) == (3, 2)
+    assert asking.leader.asked == [("a", 1_000 * int(DAY.timestamp()), 1_000 * int(DAY.timestamp()) + 3_600_000)]
+    with pytest.raises(BadSchedule, match="end"):
+        asking.backfill_schedule("a", DAY, datetime(2026, 11, 30))
+    with pytest.raises(ConfigError):
+        asking.backfill_schedule("", DAY, DAY)

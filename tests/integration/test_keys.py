@@ -50,7 +50,14 @@ from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
 from paceline_protocol.messages.queues import SetQueue, SetQueueReply
-from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, ScheduleReply, TriggerSchedule
+from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
+    ChangeSchedule,
+    PutSchedule,
+    ScheduleReply,
+    TriggerSchedule,
+)
 
 SQUARE = "sample_tasks.square"
 ISSUED = (KeyRole.CLIENT, KeyRole.OBSERVER)
@@ -64,6 +71,7 @@ REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     PutSchedule: ScheduleReply,
     ChangeSchedule: ScheduleReply,
     TriggerSchedule: ScheduleReply,
+    BackfillSchedule: BackfillReply,
 }
 ANSWERS: dict[type[Any], type[Any]] = {Admin: AdminReply, **REFUSED_ANSWERS}
 """By what a message is answered that is not allowed, if not by a Failure."""

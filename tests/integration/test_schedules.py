@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,24 @@ def test_a_schedule_goes_on_after_the_death_of_its_leader_and_no_moment_is_left_
         wait_until(lambda: runs(tmp_path) == often.fired, "each has run once")
         client.remove_schedule("often")
         assert list(client.schedules()) == []
+
+
+def test_a_backfill_goes_on_after_the_death_of_its_leader_and_makes_each_moment_once(
+    three_nodes: Cluster, tmp_path: Path
+) -> None:
+    with three_nodes.client() as client:
+        target = NamedTask("sample_tasks.record", delivery="at_most_once")
+        begin = datetime(2026, 1, 1, tzinfo=UTC)
+        client.add_schedule("hourly", cron("0 * * * *"), target, args=[str(tmp_path), 7], overlap="skip")
+        asked = client.backfill_schedule("hourly", begin, begin + timedelta(hours=99), DEADLINE_S)
+        assert (asked.waiting, asked.made) == (100, 0)
+        wait_until(lambda: runs(tmp_path) >= 5, "it begins")
+        three_nodes.leader.kill()
+        wait_until(lambda: next(client.schedules("hourly")).backfill == 0, "the next leader makes the rest")
+        wait_until(lambda: runs(tmp_path) >= 99, "each runs, but for one whose attempt was lost with its node")
+        assert client.backfill_schedule("hourly", begin, begin + timedelta(hours=99), DEADLINE_S).made == 100
+        assert next(client.schedules("hourly")).fired == 100
+        client.remove_schedule("hourly")
 
 
 def test_a_schedule_is_triggered_listed_and_refused_by_name(one_node: Cluster) -> None:

@@ -83,6 +83,7 @@ PACKED: Final[dict[str, Packed]] = {
         codec.decode_schedule_changes,
         [(1, "nightly", _DEFINITION, 2_000, 1_000), (4, "nightly", None, 2_000, 1_000)],
     ),
+    "backfills": (codec.encode_backfills, codec.decode_backfills, [("nightly", (1_000, 2_000))]),
     "firings": (
         codec.encode_firings,
         codec.decode_firings,

@@ -84,6 +84,8 @@ from paceline_protocol.messages.membership import Consent, ConsentReceived, Enve
 from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     PutSchedule,
     ScheduleDefinition,
@@ -178,6 +180,8 @@ EXAMPLES: list[Message] = [
     TriggerSchedule(1, "nightly", ID),
     SchedulesReply(1, b"\x80"),
     ScheduleReply(1, "", 1, ""),
+    BackfillSchedule(1, "nightly", 1_000, 2_000),
+    BackfillReply(1, "", 1, "", 2, 3),
     RunNowReply(1, "", ((ID, 1),)),
     Coming(1 << 20),
     Postponed(((ID, 1_500),)),

@@ -20,13 +20,14 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.queues import Pausing, SetQueueReply
 from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
-from paceline_protocol.messages.schedules import ScheduleReply
+from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply
 from paceline_protocol.options import by_name, completed, is_by_name
 from paceline_protocol.payload import unpack_value
 from paceline_protocol.requeued import requeued_id, requeued_options
 from simulation import options, tasks
 from simulation.oracle.dead_tasks import KEEP_DEAD
 from simulation.oracle.events import (
+    BackfillAnswered,
     CancelAnswered,
     CancelAsked,
     ClientGone,
@@ -356,6 +357,9 @@ class SimulatedClient:
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states
                 hear(DeadAnswered(now, task_id, state, asked_at_s, is_requeue))
+            elif isinstance(reply, BackfillReply):
+                name = self._schedule_changes.pop(request)[0]
+                hear(BackfillAnswered(now, name, reply.answer, reply.waiting))
             elif isinstance(reply, ScheduleReply):
                 name, op, asked_at_s, task_id = self._schedule_changes.pop(request)
                 hear(ScheduleAnswered(now, name, op, reply.answer, asked_at_s, task_id))

@@ -107,3 +107,27 @@ def announce_none(true: Method) -> Method:
         pass
 
     return announce_schedules
+
+
+def make_all_that_is_backfilled(true: Method) -> Method:
+    def was_made(self: ScheduleKeeper, task_id: bytes) -> bool:
+        return False
+
+    return was_made
+
+
+def backfill_the_last_first(true: Method) -> Method:
+    def want(self: Schedules, name: str, moments: tuple[int, ...]) -> None:
+        true(self, name, moments[::-1])
+
+    return want
+
+
+def forget_what_is_to_be_backfilled(true: Method) -> Method:
+    def watch(self: ScheduleKeeper, name: str) -> None:
+        true(self, name)
+        row = self._table.schedules.get(name)
+        if row is not None and row.backfill and not row.waiting:
+            self._queued.discard(name)
+
+    return watch

@@ -57,6 +57,10 @@ class ScheduleUse:
         world.events["change of a schedule"] += 1
         if drawn < 0.5:
             client.ask_schedule(client.session.put_schedule(name, self._definition(), world.now), name, ScheduleOp.PUT)
+        elif drawn < 0.6:
+            to_ms = right_ms(world.now) - rng.randrange(3_000)
+            request = client.session.backfill_schedule(name, to_ms - rng.randrange(8_000), to_ms, world.now)
+            client.ask_schedule(request, name, 0)
         elif drawn < 0.7:
             self._triggered += 1
             task_id = b"triggers" + self._triggered.to_bytes(8, "big")

@@ -16,6 +16,7 @@ from paceline_protocol.messages.client import CancelState, DeadState
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, EndRecord, TaskEnd
 from paceline_protocol.messages.schedules import (
+    MAKES_TASK,
     Fired,
     Misfire,
     Overlap,
@@ -84,7 +85,7 @@ def moment(
     task_id: bytes = b"",
     args: bytes = b"hello",
 ) -> e.MomentFired:
-    makes_task = what in (Fired.FIRED, Fired.TRIGGERED, Fired.DEQUEUED)
+    makes_task = what in MAKES_TASK
     call = (task_id or fired_id("beat", at_ms), "reverse", 4, args, None) if makes_task else None
     return e.MomentFired(2.0, "beat", at_ms, what, missed, next_ms or at_ms + 1_000, call, leader_ms)
 
@@ -106,6 +107,7 @@ HAS_OTHER = e.ModuleHas(0.6, "b", OTHER_VERSION)
 LEADS = e.Led(0.7, "a", 1, 0, lambda index: None)
 IN_TERM_1 = e.Committed(0.9, 1, 1, int(EntryKind.NOOP), b"", 60_000)
 COMES = put(owner="shop")
+FILL = e.BackfillWanted(1.95, "beat", (9_000, 10_000), 60_000)
 DONE = (int(TaskEnd.SUCCEEDED), b"olleh")
 FAILED = (int(TaskEnd.FAILED), b"oops")
 LOST = (int(TaskEnd.LOST), b"gone")
@@ -418,6 +420,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
         [put(), e.TriggerAsked(1.1, b"1" * 16), moment(9_700, Fired.TRIGGERED, task_id=b"1" * 16)],
     ),
     (ScheduledMoments, [put(), changed(ScheduleOp.REMOVE), schedule_answered(ScheduleOp.REMOVE)]),
+    (ScheduledMoments, [put(), moment(10_000), FILL, moment(9_000, Fired.BACKFILLED), moment(10_000, Fired.HAD_TASK)]),
+    (ScheduledMoments, [put(), e.BackfillAnswered(3.0, "beat", ScheduleAnswer.DONE, 2)]),
     (SchedulesOfModules, [HAS, HAS_OTHER, LEADS, IN_TERM_1, COMES, changed(ScheduleOp.PAUSE)]),
     (SchedulesOfModules, [HAS, HAS_OTHER, COMES, put(owner="shop", priority=7)]),
     (SchedulesOfModules, [HAS, put(), changed(ScheduleOp.REMOVE), COMES]),
@@ -626,6 +630,20 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         [IN_TURN, RUNS, moment(10_000), moment(11_000, Fired.QUEUED), moment(11_000, Fired.DEQUEUED)],
         "which was to end before",
     ),
+    (ScheduledMoments, [FILL], "is backfilled, and there is no such schedule"),
+    (ScheduledMoments, [put(), FILL], "that fires by itself"),
+    (ScheduledMoments, [put(), moment(10_000), e.BackfillWanted(2.0, "beat", (9_500,), 60_000)], "is no moment of"),
+    (ScheduledMoments, [put(), moment(10_000), e.BackfillWanted(2.0, "beat", (9_000,), 8_999)], "that is over"),
+    (ScheduledMoments, [put(), moment(10_000), FILL, FILL], "that waits for its task"),
+    (ScheduledMoments, [put(), moment(10_000), FILL, moment(10_000, Fired.HAD_TASK)], "not in front"),
+    (ScheduledMoments, [put(), moment(10_000), FILL, moment(9_000, Fired.HAD_TASK)], "and had none"),
+    (
+        ScheduledMoments,
+        [ONE_AT_A_TIME, RUNS, moment(10_000), FILL, moment(9_000, Fired.BACKFILLED)],
+        "is backfilled beside an earlier task",
+    ),
+    (ScheduledMoments, [put(), moment(10_000), FILL, e.SchedulesSeen(9.0, 10_500)], "waits for nothing"),
+    (ScheduledMoments, [e.BackfillAnswered(3.0, "beat", ScheduleAnswer.REFUSED, 2)], "are said to wait"),
     (SchedulesOfModules, [HAS, COMES, changed(ScheduleOp.REMOVE)], "is removed, and comes with a module"),
     (SchedulesOfModules, [HAS, COMES, put()], "is changed by hand, and comes with a module"),
     (SchedulesOfModules, [HAS_OTHER, COMES], "no node has it so"),

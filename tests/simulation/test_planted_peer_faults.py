@@ -1441,6 +1441,30 @@ FAULTS = [
         finding="that all nodes have is not there",
     ),
     Fault(
+        "makes the task of a moment again when that is backfilled",
+        ScheduleKeeper,
+        "_was_made",
+        schedule_faults.make_all_that_is_backfilled,
+        faults=WITH_SCHEDULES,
+        finding="is made twice",
+    ),
+    Fault(
+        "backfills moments in another order",
+        Schedules,
+        "_want",
+        schedule_faults.backfill_the_last_first,
+        faults=WITH_SCHEDULES,
+        finding="did not wait, or not in front",
+    ),
+    Fault(
+        "forgets what is to be backfilled",
+        ScheduleKeeper,
+        "_watch",
+        schedule_faults.forget_what_is_to_be_backfilled,
+        faults=WITH_SCHEDULES,
+        finding="waits for nothing",
+    ),
+    Fault(
         "snapshots have nothing of schedules",
         Schedules,
         "captured",
@@ -1506,7 +1530,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 244
+PLANTED = 247
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -213,6 +213,27 @@ def trigger(name: str, timeout_s: float, as_json: bool, **where: Any) -> None:
     show(to_json({"name": name, "task_id": task_id}) if as_json else task_id)
 
 
+@schedules.command()
+@_named
+@click.option("--from", "begin", required=True, metavar="MOMENT", help="The first moment: 2026-12-01T02:00+01:00.")
+@click.option("--to", "end", required=True, metavar="MOMENT", help="The last one, included.")
+@asks_the_leader(30.0)
+def backfill(name: str, begin: str, end: str, timeout_s: float, as_json: bool, **where: Any) -> None:
+    """Have the tasks of past moments of a schedule, of those that have had none."""
+    moments = []
+    for what, text in (("--from", begin), ("--to", end)):
+        try:
+            moments.append(read_moment(text))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} can't be used: {error}.", param_hint=what) from None
+    with connected(**where) as client:
+        found = client.backfill_schedule(name, moments[0], moments[1], timeout_s)
+    if as_json:
+        show(to_json({"name": name, "waiting": found.waiting, "made": found.made}))
+    else:
+        show(f"{one_line(name)}: {found.waiting} moments have their tasks made now, {found.made} had theirs before")
+
+
 def _tell(name: str, state: str, as_json: bool) -> None:
     show(to_json({"name": name, "state": state}) if as_json else f"{one_line(name)}: {state}")
 
@@ -240,9 +261,8 @@ def _lines(found: list[ScheduledTask]) -> Iterator[str]:
         if each.owner:
             yield f"  owner  {one_line(each.owner)}, the module that it comes with"
         counts = [("fired", each.fired), ("missed", each.missed), ("overlapped", each.overlapped)]
-        yield "  so far " + ", ".join(
-            f"{count} {what}" for what, count in [*counts, ("waiting", each.waiting)] if count or what == "fired"
-        )
+        counts += [("waiting", each.waiting), ("to backfill", each.backfill)]
+        yield "  so far " + ", ".join(f"{count} {what}" for what, count in counts if count or what == "fired")
         if each.why:
             yield f"  due, and has no task yet: {one_line(each.why)}"
     if not found:

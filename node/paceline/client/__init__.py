@@ -17,11 +17,12 @@ from paceline.client.gathering import DoneAndNotDone
 from paceline.client.live_tasks import LivePage, LiveTask
 from paceline.client.mapping import Mapped, Unordered
 from paceline.client.progress import TaskOutput, TaskProgress
-from paceline.client.schedules import ScheduledTask
+from paceline.client.schedules import Backfilled, ScheduledTask
 from paceline.client.targets import NamedTask
 from paceline.client.task_record import TaskRecord
 
 __all__ = [
+    "Backfilled",
     "Client",
     "DeadDetails",
     "DeadGroup",

@@ -14,11 +14,11 @@ from paceline.client.targets import Target, parts_of
 from paceline.errors import NotAllowed, RequestRefused, ScheduleOwned, UnknownSchedule
 from paceline.options import check_seconds
 from paceline.parameters import parameters_of
-from paceline.schedules import Misfire, Overlap, Schedule, Timetable, checked_name
+from paceline.schedules import Misfire, Overlap, Schedule, Timetable, checked_name, moment_of
 from paceline_protocol.codec import encode_definition
 from paceline_protocol.messages import schedules as wire
 from paceline_protocol.messages.records import TASK_ID_BYTES
-from paceline_protocol.messages.schedules import ScheduleAnswer, ScheduleOp, ScheduleReply
+from paceline_protocol.messages.schedules import BackfillReply, ScheduleAnswer, ScheduleOp, ScheduleReply
 from paceline_protocol.moments import datetime_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class ScheduledTask:
     paused, or over. ``last``: the last one of which a task was made, ``last_task_id``: that task, ``last_state``: where
     it is, or how it ended; ``ended`` if that is known no more. ``waiting``: how many moments wait for the task of an
     earlier one. ``fired``, ``missed``, ``overlapped``: how many moments had a task, were missed, or fell into the time
-    of an earlier task. ``why``: why a moment that is due has no task yet, "" if there is none such.
+    of an earlier task. ``backfill``: how many past moments are to have their tasks. ``why``: why a moment that is due
+    has no task yet, "" if there is none such.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ScheduledTask:
     fired: int
     missed: int
     overlapped: int
+    backfill: int
     why: str
 
     def moments(self) -> Iterator[datetime]:
@@ -61,6 +63,15 @@ class ScheduledTask:
         if self.next is not None:
             yield self.next
             yield from self.when.after(self.next)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfilled:
+    """What a backfill came to. ``waiting``: of how many moments the tasks are made now. ``made``: how many had theirs
+    before."""
+
+    waiting: int
+    made: int
 
 
 class ScheduleQuestions:
@@ -128,6 +139,22 @@ class ScheduleQuestions:
         _answer_of(self._driver.trigger_schedule(checked_name(name), task_id, timeout), name, timeout)
         return self._driver.read(task_id, waits=False)
 
+    def backfill_schedule(self, name: str, begin: datetime, end: datetime, timeout: float = 30.0) -> Backfilled:
+        """Have the tasks of those moments of a schedule, from ``begin`` to ``end``, that are over and have had none:
+        each once, under the id of its moment, in their order; one at a time, unless ``overlap`` is "allow". Returns
+        once that is in the log: then it goes on, whoever leads. 1,000 moments at most, for each time that it is asked
+        for, and of one schedule at a time. A moment whose task the cluster has forgotten gets another one. A change of
+        the schedule ends it, and while that is paused it waits.
+
+        Raises ConfigError for moments without a time zone, RequestRefused for more of them, and else as
+        :meth:`remove_schedule`."""
+        check_seconds("timeout", timeout)
+        from_ms, to_ms = (max(0, moment_of(what, given)) for what, given in (("begin", begin), ("end", end)))
+        reply = self._driver.backfill_schedule(checked_name(name), from_ms, to_ms, timeout)
+        _answer_of(reply, name, timeout)
+        assert reply is not None, "or _answer_of would have raised"
+        return Backfilled(waiting=reply.waiting, made=reply.made)
+
     def schedules(self, name: str | None = None, timeout: float = 30.0) -> Iterator[ScheduledTask]:
         """The schedules that there are, in the order of their names. ``name``: only such, in which each ``*`` stands
         for any number of characters. Lazy: it asks for 200 at a time. Raises ConfigError for what can be no name, and
@@ -148,7 +175,7 @@ class ScheduleQuestions:
         return _answer_of(reply, name, timeout_s) == ScheduleAnswer.DONE
 
 
-def _answer_of(reply: ScheduleReply | None, name: str, timeout_s: float) -> int:
+def _answer_of(reply: ScheduleReply | BackfillReply | None, name: str, timeout_s: float) -> int:
     """DONE or UNCHANGED."""
     if reply is None:
         raise TimeoutError(NO_ANSWER.format(timeout_s))
@@ -187,5 +214,6 @@ def _scheduled(row: Mapping[str, Any]) -> ScheduledTask:
         next=None if row["next_ms"] is None else datetime_of(row["next_ms"]),
         last=None if row["last_ms"] is None else datetime_of(row["last_ms"]),
         last_task_id=row["last_id"],
+        backfill=row.get("backfill", 0),  # an older leader has none
         **{key: row[key] for key in _PLAIN},
     )

@@ -47,7 +47,7 @@ LEVELS: Final[dict[int, str]] = {
     options.KEYS_LEVEL: "calls with a key",
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys",
     options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
-    options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules",
+    options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules, and backfills",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)
@@ -71,6 +71,7 @@ ENTRY_KINDS: Final[dict[int, int]] = {
     EntryKind.QUEUES: options.QUEUES_LEVEL,
     EntryKind.SCHEDULE: options.SCHEDULES_LEVEL,
     EntryKind.FIRING: options.SCHEDULES_LEVEL,
+    EntryKind.BACKFILL: options.MODULE_SCHEDULES_LEVEL,
 }
 """Entry kind -> the level that brought it."""
 OPTIONS: Final[dict[str, int]] = {option.key: option.level for option in options.OPTIONS}

@@ -32,6 +32,8 @@ from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.message import Sender, sent_by
 from paceline_protocol.messages.queues import SetQueue, SetQueueReply
 from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     PutSchedule,
     ScheduleAnswer,
@@ -111,6 +113,7 @@ _ANSWERS: Final[dict[type[Any] | None, Callable[[int, str], ClientReply]]] = {
     PutSchedule: _schedule_reply,
     ChangeSchedule: _schedule_reply,
     TriggerSchedule: _schedule_reply,
+    BackfillSchedule: lambda request, said: BackfillReply(request, said, ScheduleAnswer.REFUSED, "", 0, 0),
     OutputRequest: lambda request, said: OutputReply(request, said, b""),
 }
 """Kind of a request -> its reply, which says why it is not carried out. The others are answered by a Failure."""

@@ -236,7 +236,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "counter",
         ("became",),
         "Moments of schedules by what they came to, as the log has it: fired, missed, overlapped, queued and then "
-        "dequeued; and triggered, which are none of the schedule.",
+        "dequeued, backfilled; and triggered, which are none of the schedule.",
         _each("moments"),
     ),
     MetricSpec(

@@ -21,6 +21,8 @@ from paceline_protocol.messages.message import (
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result
 from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     PutSchedule,
     ScheduleReply,
@@ -416,6 +418,7 @@ ClientMessage: TypeAlias = (
     | PutSchedule
     | ChangeSchedule
     | TriggerSchedule
+    | BackfillSchedule
 )
 ClientReply: TypeAlias = (
     Welcome
@@ -442,5 +445,6 @@ ClientReply: TypeAlias = (
     | QueuesReply
     | SchedulesReply
     | ScheduleReply
+    | BackfillReply
     | Trace
 )

@@ -87,9 +87,11 @@ class Fired(IntEnum):
     QUEUED = 4  # the task of an earlier firing has not ended: it waits for that
     OVERLAPPED = 5  # as it has not ended, nothing
     DEQUEUED = 6  # what was QUEUED has its task now
+    BACKFILLED = 7  # somebody wanted the task of this past moment, and it is accepted
+    HAD_TASK = 8  # likewise, but there was a task of it before
 
 
-MAKES_TASK: Final = frozenset((int(Fired.FIRED), int(Fired.TRIGGERED), int(Fired.DEQUEUED)))
+MAKES_TASK: Final = frozenset((int(Fired.FIRED), int(Fired.TRIGGERED), int(Fired.DEQUEUED), int(Fired.BACKFILLED)))
 """What has a task."""
 ScheduleChange: TypeAlias = tuple[int, str, ScheduleDefinition | None, int, int]
 """``(op, name, definition, next_ms, at_ms)``: the definition of PUT alone; of PUT and RESUME the next moment, 0 for
@@ -99,6 +101,10 @@ OwnSchedule: TypeAlias = tuple[str, ScheduleDefinition]
 Firing: TypeAlias = tuple[str, int, int, int, int, Call | None]
 """``(name, moment_ms, what, missed, next_ms, call)``: what became of a moment (:class:`Fired`), how many before it were
 missed, the moment behind it, 0 for none, and the call of its task. What a FIRING entry has of each."""
+
+
+BackfillMoments: TypeAlias = tuple[str, tuple[int, ...]]
+"""``(name, moments)``: moments of a schedule of which tasks are wanted. What a BACKFILL entry has of each."""
 
 
 class ScheduleAnswer(IntEnum):
@@ -154,6 +160,17 @@ class TriggerSchedule(NamedTuple):
     id: Id
 
 
+@message(184, *OF_CLIENTS)
+class BackfillSchedule(NamedTuple):
+    """Have the tasks of those past moments of a schedule that have had none. Answered by BackfillReply once that is
+    committed. A second copy finds them waiting, or made. To leaders of feature level MODULE_SCHEDULES_LEVEL."""
+
+    request: int
+    name: Name
+    from_ms: int
+    to_ms: int  # included, as the first one
+
+
 # --- node -> client ---------------------------------------------------------------------------------------------
 
 
@@ -169,3 +186,13 @@ class ScheduleReply(NamedTuple):
     refused: str  # why the key of the connection does not allow it; "" if it does
     answer: Annotated[int, ScheduleAnswer]
     detail: str  # for a person
+
+
+@message(202, Sender.NODE)
+class BackfillReply(NamedTuple):
+    request: int
+    refused: str  # as in a ScheduleReply
+    answer: Annotated[int, ScheduleAnswer]
+    detail: str
+    waiting: int  # how many of the moments have their tasks made now
+    made: int  # how many had theirs before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from paceline_protocol.codec import (
+    decode_backfills,
     decode_calls,
     decode_dead,
     decode_firings,
@@ -19,6 +20,7 @@ from paceline_protocol.messages.consensus import EntryKind
 from simulation.oracle.events import (
     Accepted,
     AttemptUsed,
+    BackfillWanted,
     Committed,
     Discarded,
     Ended,
@@ -95,6 +97,11 @@ def _fires(entry: Committed) -> Iterator[Event]:
             yield Accepted(entry.at_s, call[0])
 
 
+def _backfills(entry: Committed) -> Iterator[Event]:
+    for name, moments in decode_backfills(entry.data):
+        yield BackfillWanted(entry.at_s, name, moments, entry.leader_ms)
+
+
 def _nothing(entry: Committed) -> Iterator[Event]:
     return iter(())
 
@@ -115,6 +122,7 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.QUEUES: _nothing,
     EntryKind.SCHEDULE: _changes,
     EntryKind.FIRING: _fires,
+    EntryKind.BACKFILL: _backfills,
 }
 
 

@@ -439,6 +439,24 @@ class SchedulesSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillWanted(Event):
+    """By the log, tasks of these past moments of a schedule are wanted. ``leader_ms``: as of Committed."""
+
+    name: str
+    moments: tuple[int, ...]
+    leader_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillAnswered(Event):
+    """A client is told what came of a backfill: a ScheduleAnswer, and how many moments have their tasks made."""
+
+    name: str
+    answer: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleHas(Event):
     """A node is started, and its module comes with this schedule."""
 

@@ -24,6 +24,8 @@ from paceline_protocol.messages.schedules import (
     WhenKind,
 )
 from simulation.oracle.events import (
+    BackfillAnswered,
+    BackfillWanted,
     Ended,
     MomentFired,
     ScheduleAnswered,
@@ -57,6 +59,12 @@ def first_behind(when: When, moment_ms: int) -> int:
     return from_ms + ((moment_ms - from_ms) // step_ms + 1) * step_ms
 
 
+def fired_id(name: str, moment_ms: int) -> bytes:
+    """Of the task of this moment."""
+    made_of = moment_ms.to_bytes(8, "big") + name.encode()
+    return blake2b(made_of, digest_size=16, person=b"paceline firing").digest()
+
+
 @dataclass(slots=True)
 class Known:
     """What the log says of one schedule."""
@@ -67,6 +75,7 @@ class Known:
     paused: bool = False
     tasks: list[bytes] = field(default_factory=list)  # of those made while their overlap was minded
     waiting: list[int] = field(default_factory=list)
+    backfill: list[int] = field(default_factory=list)
     ended_at_s: float = -inf  # when the last one of its tasks had ended, by the log
 
 
@@ -121,9 +130,39 @@ class ScheduledMoments(Promise):
                 self.broken(f"the moment {event.moment_ms} of {name} fires, and did not wait, or not in front")
             if self._is_running(known):
                 self.broken(f"{name} runs beside an earlier task of its own, which was to end before")
+        elif event.what in (Fired.BACKFILLED, Fired.HAD_TASK):
+            self._fill(event, known)
         else:
             self._meet(event, known)
         self._check_task(event, known)
+
+    def on_backfill_wanted(self, event: BackfillWanted) -> None:
+        name, known = event.name, self._known.get(event.name)
+        if known is None:
+            self.broken(f"{name} is backfilled, and there is no such schedule")
+        when = known.definition.when
+        for moment_ms in event.moments:
+            if moment_ms > event.leader_ms or moment_ms != first_behind(when, moment_ms - 1):
+                self.broken(f"{moment_ms} is no moment of {name} that is over, and is backfilled")
+        if not known.paused and known.next_ms <= max(event.moments):
+            self.broken(f"a moment of {name} is backfilled that fires by itself")
+        if {*known.waiting, *known.backfill} & set(event.moments):
+            self.broken(f"a moment of {name} is backfilled that waits for its task")
+        known.backfill += event.moments
+        known.handled_ms = max(known.handled_ms, *event.moments)
+
+    def on_backfill_answered(self, event: BackfillAnswered) -> None:
+        if event.waiting and event.answer != ScheduleAnswer.DONE:
+            self.broken(f"{event.name} is not backfilled, and moments of it are said to wait")
+
+    def _fill(self, event: MomentFired, known: Known) -> None:
+        name, moment_ms = event.name, event.moment_ms
+        if not known.backfill or known.backfill.pop(0) != moment_ms:
+            self.broken(f"the moment {moment_ms} of {name} is backfilled, and did not wait, or not in front")
+        if event.what == Fired.HAD_TASK and fired_id(name, moment_ms) not in self._made:
+            self.broken(f"the moment {moment_ms} of {name} is said to have had its task, and had none")
+        if event.what == Fired.BACKFILLED and known.definition.overlap != Overlap.ALLOW and self._is_running(known):
+            self.broken(f"{name} is backfilled beside an earlier task of its own")
 
     def _meet(self, event: MomentFired, known: Known) -> None:
         name, moment_ms, when = event.name, event.moment_ms, known.definition.when
@@ -164,8 +203,7 @@ class ScheduledMoments(Promise):
         definition = known.definition
         if (task, priority, args) != (definition.task, definition.priority, definition.args):
             self.broken(f"{event.name} has another task made than it says")
-        made_of = event.moment_ms.to_bytes(8, "big") + event.name.encode()
-        expected = blake2b(made_of, digest_size=16, person=b"paceline firing").digest()
+        expected = fired_id(event.name, event.moment_ms)
         if event.what != Fired.TRIGGERED and task_id != expected:
             self.broken(f"the task of the moment {event.moment_ms} of {event.name} has another id")
         if task_id in self._made:
@@ -199,5 +237,5 @@ class ScheduledMoments(Promise):
             if not known.paused and known.next_ms + LATE_MS < event.right_ms:
                 self.broken(f"the moment {known.next_ms} of {name} is over, and nothing has become of it")
             is_idle = not self._is_running(known) and event.at_s > known.ended_at_s + LATE_MS / 1_000
-            if known.waiting and not known.paused and is_idle:
+            if (known.waiting or known.backfill) and not known.paused and is_idle:
                 self.broken(f"a moment of {name} waits for nothing")

@@ -46,7 +46,7 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
 from paceline_protocol.messages.records import Options
-from paceline_protocol.messages.schedules import ScheduleReply, SchedulesReply
+from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply, SchedulesReply
 from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:
@@ -435,6 +435,12 @@ class Driver:
     def change_schedule(self, name: str, op: int, timeout_s: float) -> ScheduleReply | None:
         """What came of it. None: no answer in time."""
         return self._answer(ScheduleReply, lambda now: self.session.change_schedule(name, op, now), timeout_s)
+
+    def backfill_schedule(self, name: str, from_ms: int, to_ms: int, timeout_s: float) -> BackfillReply | None:
+        """What came of it. None: no answer in time."""
+        return self._answer(
+            BackfillReply, lambda now: self.session.backfill_schedule(name, from_ms, to_ms, now), timeout_s
+        )
 
     def trigger_schedule(self, name: str, task_id: bytes, timeout_s: float) -> ScheduleReply | None:
         """What came of it. None: no answer in time."""

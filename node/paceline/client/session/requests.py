@@ -51,6 +51,8 @@ from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, Tas
 from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
 from paceline_protocol.messages.records import Result, TaskEnd
 from paceline_protocol.messages.schedules import (
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     PutSchedule,
     ScheduleReply,
@@ -62,6 +64,7 @@ from paceline_protocol.options import (
     DEAD_LEVEL,
     LISTS_LEVEL,
     LOST_CLIENTS_LEVEL,
+    MODULE_SCHEDULES_LEVEL,
     PROGRESS_LEVEL,
     QUEUES_LEVEL,
     SCHEDULES_LEVEL,
@@ -89,6 +92,7 @@ Request: TypeAlias = (
     | PutSchedule
     | ChangeSchedule
     | TriggerSchedule
+    | BackfillSchedule
 )
 Reply: TypeAlias = (
     CancelReply
@@ -108,6 +112,7 @@ Reply: TypeAlias = (
     | QueuesReply
     | SchedulesReply
     | ScheduleReply
+    | BackfillReply
 )
 
 
@@ -144,6 +149,7 @@ RULES: Final[dict[type[Request], Rule]] = {
     SchedulesRequest: Rule(SchedulesReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     PutSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     ChangeSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
+    BackfillSchedule: Rule(BackfillReply, of_any_node=False, behind_calls=False, since_level=MODULE_SCHEDULES_LEVEL),
     TriggerSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
 }
 

@@ -65,7 +65,13 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, QueuesRequest, SetQueue
 from paceline_protocol.messages.records import CALL_ID, CALL_OPTIONS, Call
-from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, SchedulesRequest, TriggerSchedule
+from paceline_protocol.messages.schedules import (
+    BackfillSchedule,
+    ChangeSchedule,
+    PutSchedule,
+    SchedulesRequest,
+    TriggerSchedule,
+)
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
@@ -323,6 +329,10 @@ class Session:
     def change_schedule(self, name: str, op: int, now: float) -> int:
         """Ask the leader to remove, pause or resume a schedule. Returns the key of the ScheduleReply."""
         return self._ask(ChangeSchedule(self.requests.next_number(), name, op), now)
+
+    def backfill_schedule(self, name: str, from_ms: int, to_ms: int, now: float) -> int:
+        """Ask the leader for the tasks of past moments of a schedule. Returns the key of the BackfillReply."""
+        return self._ask(BackfillSchedule(self.requests.next_number(), name, from_ms, to_ms), now)
 
     def trigger_schedule(self, name: str, task_id: bytes, now: float) -> int:
         """Ask the leader to have the task of a schedule run now. Returns the key of the ScheduleReply."""

@@ -37,7 +37,7 @@ from paceline_protocol.messages.client import (
     Welcome,
 )
 from paceline_protocol.messages.queues import SetQueue
-from paceline_protocol.messages.schedules import ChangeSchedule, PutSchedule, TriggerSchedule
+from paceline_protocol.messages.schedules import BackfillSchedule, ChangeSchedule, PutSchedule, TriggerSchedule
 
 Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
 """(a question, the client's connection, its request, now) -> the reply, None if it follows later."""
@@ -81,6 +81,7 @@ class ClientConversation:
             PutSchedule: self._schedule,
             ChangeSchedule: self._schedule,
             TriggerSchedule: self._schedule,
+            BackfillSchedule: self._schedule,
         }
 
     def hear(self, key: bytes, message: ClientMessage, now: float) -> int:
@@ -166,7 +167,7 @@ class ClientConversation:
         self,
         leader: Leader,
         session: ClientSession,
-        request: PutSchedule | ChangeSchedule | TriggerSchedule,
+        request: PutSchedule | ChangeSchedule | TriggerSchedule | BackfillSchedule,
         now: float,
     ) -> None:
         session.heard_at = now

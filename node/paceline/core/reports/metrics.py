@@ -122,7 +122,7 @@ def _targets(node: NodeCore, now: float) -> list[list[str]]:
 
 def _moments(tally: Tally) -> dict[str, int]:
     """What moments of schedules have come to. One that is skipped is among the missed."""
-    told = (Fired.FIRED, Fired.TRIGGERED, Fired.QUEUED, Fired.OVERLAPPED, Fired.DEQUEUED)
+    told = (Fired.FIRED, Fired.TRIGGERED, Fired.QUEUED, Fired.OVERLAPPED, Fired.DEQUEUED, Fired.BACKFILLED)
     return {"missed": tally.missed_moments} | {each.name.lower(): tally.moments[each] for each in told}
 
 

@@ -52,6 +52,7 @@ def _row(leader: Leader, table: TaskTable, row: ScheduleRow) -> dict[str, Any]:
         "last_id": row.last_id or None,
         "last_state": _state_of(leader, row.last_id) if row.last_id else None,
         "waiting": len(row.waiting),
+        "backfill": len(row.backfill),
         "fired": row.fired,
         "missed": row.missed,
         "overlapped": row.overlapped,

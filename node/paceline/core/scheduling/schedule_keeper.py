@@ -19,15 +19,19 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from paceline.core.scheduling.backfills import backfill
 from paceline.core.scheduling.draft import DRAFT_BYTES, ITEM_BYTES, Propose
 from paceline.core.scheduling.module_schedules import ModuleSchedules, anchored
 from paceline.core.state.schedules import AppliedFiring, ScheduleRow, fired_id, size_of
 from paceline.core.state.task import Task
-from paceline_protocol.codec import decode_definition, encode_firings, encode_schedule_changes
+from paceline_protocol.codec import decode_definition, encode_backfills, encode_firings, encode_schedule_changes
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import Call
 from paceline_protocol.messages.schedules import (
+    BackfillMoments,
+    BackfillReply,
+    BackfillSchedule,
     ChangeSchedule,
     Fired,
     Firing,
@@ -42,7 +46,7 @@ from paceline_protocol.messages.schedules import (
     TriggerSchedule,
 )
 from paceline_protocol.moments import MOMENT_MAX_MS
-from paceline_protocol.options import SCHEDULES_LEVEL, why_not_scheduled
+from paceline_protocol.options import MODULE_SCHEDULES_LEVEL, SCHEDULES_LEVEL, why_not_scheduled
 from paceline_protocol.texts import one_line
 from paceline_protocol.when import ScheduleError, count, last_ones, next_after
 
@@ -78,11 +82,14 @@ REFUSED_S: Final = 60.0
 CHANGES_AT_ONCE: Final = 256
 NAMES_SHOWN: Final = 10
 """In one line."""
+BACKFILLED_AT_ONCE: Final = 64
+"""Moments of one schedule; the next ones once the log has these."""
 OPEN_REQUESTS: Final = 1_024
 """Requests that wait for the log. Beyond that they are refused: a disk may stand still."""
 _TOO_MANY: Final = "too many requests to change schedules wait for the log; ask again in a moment"
 
-Request = PutSchedule | ChangeSchedule | TriggerSchedule
+Request = PutSchedule | ChangeSchedule | TriggerSchedule | BackfillSchedule
+Reply = ScheduleReply | BackfillReply
 
 
 class _Flight:
@@ -95,14 +102,14 @@ class _Flight:
         index: int,
         names: list[str],
         tasks: list[Task],
-        requests: list[tuple[bytes, int]],
+        requests: list[tuple[bytes, Reply]],
         became: list[tuple[int, int]],
     ) -> None:
         self.became: Final = became  # of moments: each (a Fired, how many before it were missed)
         self.index: Final = index
         self.names: Final = names
         self.tasks: Final = tasks
-        self.requests: Final = requests  # each (connection, number): they are done with it
+        self.requests: Final = requests  # each (connection, reply): they are done with it
 
 
 class ScheduleKeeper:
@@ -142,7 +149,7 @@ class ScheduleKeeper:
         notice: Notice | None,
         now: float = 0.0,
     ) -> None:
-        self.replies: list[tuple[bytes, ScheduleReply]] = []
+        self.replies: list[tuple[bytes, Reply]] = []
         self.held: dict[str, str] = {}
         self._table = table
         self._propose = propose
@@ -153,7 +160,7 @@ class ScheduleKeeper:
         self._flights: deque[_Flight] = deque()
         self._in_flight = Counter[str]()  # by schedule, how many flights have something of it
         self._requests: deque[tuple[bytes, Request]] = deque()
-        self._queued: set[str] = set()  # of which moments wait for the task of an earlier one
+        self._queued: set[str] = set()  # of which moments wait: for the task of an earlier one, or to be backfilled
         self._told: set[str] = set()  # zones that this machine does not know, as the log of the node says
         self.modules = ModuleSchedules(table, notice)
         self._owned: set[str] = set()  # those that come with modules
@@ -181,7 +188,7 @@ class ScheduleKeeper:
             self._owned.add(name)
         else:
             self._owned.discard(name)
-        if row is not None and row.waiting and not row.paused:
+        if row is not None and (row.waiting or row.backfill) and not row.paused:
             self._queued.add(name)
         else:
             self._queued.discard(name)
@@ -269,19 +276,35 @@ class ScheduleKeeper:
         self._wake_at(name, until_ms)
 
     def _fire_queued(self, now: float) -> None:
-        """Fire what waits for tasks that have ended by now."""
+        """Fire what waits for tasks that have ended by now, and what is to be backfilled."""
         firings: list[AppliedFiring] = []
         for name in list(self._queued):
             row = self._table.schedules.get(name)
             if row is None or name in self._in_flight or self._is_running(row):
                 continue
-            task = self._task_of(row, fired_id(name, row.waiting[0]), now)
-            if task is not None:
-                self.held.pop(name, None)
-                firings.append((name, row.waiting[0], int(Fired.DEQUEUED), 0, row.next_ms, task))
-            if len(firings) == MOMENTS_AT_ONCE:
+            if row.waiting:
+                firings += self._of_waiting(row, row.waiting[:1], Fired.DEQUEUED, now)
+            else:
+                limit = BACKFILLED_AT_ONCE if row.definition.overlap == Overlap.ALLOW else 1
+                firings += self._of_waiting(row, row.backfill[:limit], Fired.BACKFILLED, now)
+            if len(firings) >= MOMENTS_AT_ONCE:
                 break
         self._log_firings(firings)
+
+    def _of_waiting(self, row: ScheduleRow, moments: tuple[int, ...], what: Fired, now: float) -> list[AppliedFiring]:
+        """An item for each of the moments, as far as their tasks can be made now, or were before."""
+        made: list[AppliedFiring] = []
+        for moment_ms in moments:
+            task_id = fired_id(row.name, moment_ms)
+            if what == Fired.BACKFILLED and self._was_made(task_id):
+                made.append((row.name, moment_ms, int(Fired.HAD_TASK), 0, row.next_ms, None))
+                continue
+            task = self._task_of(row, task_id, now)
+            if task is None:
+                break
+            self.held.pop(row.name, None)
+            made.append((row.name, moment_ms, int(what), 0, row.next_ms, task))
+        return made
 
     # --- what clients ask for -----------------------------------------------------------------------------------
 
@@ -291,7 +314,7 @@ class ScheduleKeeper:
         if isinstance(request, PutSchedule):
             decode_definition(request.definition)
         if len(self._requests) + sum([len(flight.requests) for flight in self._flights]) >= OPEN_REQUESTS:
-            self._answer(key, request.request, ScheduleAnswer.REFUSED, _TOO_MANY)
+            self._refuse(key, request, _TOO_MANY)
         else:
             self._requests.append((key, request))
             self._take_requests(now)
@@ -306,6 +329,8 @@ class ScheduleKeeper:
                 self._requests.append((key, request))
             elif isinstance(request, TriggerSchedule):
                 self._trigger(key, request, now)
+            elif isinstance(request, BackfillSchedule):
+                self._backfill(key, request, now)
             else:
                 self._change(key, request, now)
 
@@ -451,14 +476,49 @@ class ScheduleKeeper:
             task = self._recording.fire(call, now)
             now_ms = min(max(0, self._due.clock.ms(now)), MOMENT_MAX_MS)
             firing: AppliedFiring = (row.name, now_ms, int(Fired.TRIGGERED), 0, row.next_ms, task)
-            self._log_firings([firing], [(key, request.request)])
+            self._log_firings([firing], [(key, _done(request.request))])
+
+    def _refuse(self, key: bytes, request: Request, why: str) -> None:
+        if isinstance(request, BackfillSchedule):
+            self.replies.append((key, BackfillReply(request.request, "", int(ScheduleAnswer.REFUSED), why, 0, 0)))
+        else:
+            self._answer(key, request.request, ScheduleAnswer.REFUSED, why)
+
+    def _backfill(self, key: bytes, request: BackfillSchedule, now: float) -> None:
+        row, number = self._table.schedules.get(request.name), request.request
+        if row is None:
+            self.replies.append((key, BackfillReply(number, "", int(ScheduleAnswer.UNKNOWN), "", 0, 0)))
+            return
+        why = self._admission.cluster_level.refusal(MODULE_SCHEDULES_LEVEL, "a backfill")
+        if not why:
+            now_ms = min(max(0, self._due.clock.ms(now)), MOMENT_MAX_MS)
+            rows = self._table.schedules.values()
+            try:
+                found = backfill(row, rows, request.from_ms, request.to_ms, now_ms, self._was_made)
+                why = found.why
+            except ScheduleError as error:
+                why = f"the leader can't tell its moments: {error}"
+        if why:
+            self._refuse(key, request, why[:MAX_DETAIL_CHARS])
+            return
+        reply = BackfillReply(number, "", int(ScheduleAnswer.DONE), "", found.waiting, found.made)
+        if not found.new:
+            self.replies.append((key, reply))
+            return
+        moments: list[BackfillMoments] = [(request.name, found.new)]
+        index = self._propose(EntryKind.BACKFILL, encode_backfills(moments), moments)
+        self._fly(_Flight(index, [request.name], [], [(key, reply)], []))
+
+    def _was_made(self, task_id: bytes) -> bool:
+        """Whether there is a task of this id, or was one, as far as is remembered."""
+        return self._recording.open_task(task_id) is not None or self._recording.knows(task_id)
 
     def _answer(self, key: bytes, number: int, answer: int, detail: str) -> None:
         self.replies.append((key, ScheduleReply(number, "", int(answer), detail[:MAX_DETAIL_CHARS])))
 
     # --- the log ------------------------------------------------------------------------------------------------
 
-    def _log_firings(self, firings: list[AppliedFiring], requests: list[tuple[bytes, int]] | None = None) -> None:
+    def _log_firings(self, firings: list[AppliedFiring], requests: list[tuple[bytes, Reply]] | None = None) -> None:
         """Propose entries of some MiB each."""
         some: list[AppliedFiring] = []
         size_bytes = 0
@@ -473,7 +533,7 @@ class ScheduleKeeper:
         if some:
             self._log_some(some, requests or [])
 
-    def _log_some(self, firings: list[AppliedFiring], requests: list[tuple[bytes, int]]) -> None:
+    def _log_some(self, firings: list[AppliedFiring], requests: list[tuple[bytes, Reply]]) -> None:
         packed: list[Firing] = []
         for name, moment_ms, what, missed, next_ms, task in firings:
             packed.append((name, moment_ms, what, missed, next_ms, None if task is None else task.call))
@@ -484,9 +544,9 @@ class ScheduleKeeper:
         self._fly(_Flight(index, [firing[0] for firing in firings], made, requests, became))
 
     def _log_change(self, key: bytes, number: int, change: ScheduleChange) -> None:
-        self._log_changes([change], [(key, number)])
+        self._log_changes([change], [(key, _done(number))])
 
-    def _log_changes(self, changes: list[ScheduleChange], requests: list[tuple[bytes, int]]) -> None:
+    def _log_changes(self, changes: list[ScheduleChange], requests: list[tuple[bytes, Reply]]) -> None:
         index = self._propose(EntryKind.SCHEDULE, encode_schedule_changes(changes), changes)
         self._fly(_Flight(index, [change[1] for change in changes], [], requests, []))
 
@@ -517,8 +577,7 @@ class ScheduleKeeper:
                 has_tasks = True
             for name in flight.names:
                 self._watch(name)
-            for key, number in flight.requests:
-                self._answer(key, number, ScheduleAnswer.DONE, "")
+            self.replies += flight.requests
         if self._recording.is_logging:
             self._fire_queued(now)
             self._take_requests(now)
@@ -540,6 +599,10 @@ def _due_moments(row: ScheduleRow, now_ms: int) -> tuple[list[int], int, int]:
     if moments[0] > first_ms:
         missed = 1 + count(when, first_ms, moments[0] - 1, MISSED_COUNTED)
     return moments, missed, next_after(when, now_ms)
+
+
+def _done(number: int) -> ScheduleReply:
+    return ScheduleReply(number, "", int(ScheduleAnswer.DONE), "")
 
 
 def _call_of(row: ScheduleRow, task_id: bytes) -> Call:

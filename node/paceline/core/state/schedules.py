@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
 from paceline_protocol import fields
-from paceline_protocol.codec import decode_firings, decode_schedule_changes, definition_of
+from paceline_protocol.codec import decode_backfills, decode_firings, decode_schedule_changes, definition_of
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TASK_ID_BYTES
 from paceline_protocol.messages.schedules import Fired, Overlap, ScheduleChange, ScheduleDefinition, ScheduleOp
@@ -36,7 +36,8 @@ class ScheduleRow(NamedTuple):
     ``next_ms``: its next moment, 0 if there is none. ``handled_ms``: no moment up to this one fires any more.
     ``last_ms``: the last moment of which a task was made, ``last_id``: that task. ``open``: of one that minds an
     overlap, its tasks that may not have ended. ``waiting``: moments that are queued. ``fired``, ``missed``,
-    ``overlapped``: how many moments had a task, were missed, or fell into the time of an earlier task.
+    ``overlapped``: how many moments had a task, were missed, or fell into the time of an earlier task. ``backfill``:
+    past moments of which somebody wants tasks, in the order in which they have them.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ScheduleRow(NamedTuple):
     fired: int = 0
     missed: int = 0
     overlapped: int = 0
+    backfill: tuple[int, ...] = ()
 
 
 def size_of(name: str, definition: ScheduleDefinition) -> int:
@@ -68,26 +70,40 @@ class Schedules(Section):
     """By name. An item is a ScheduleRow. ``size_bytes``: what they take."""
 
     def __init__(self) -> None:
-        super().__init__("schedules", (EntryKind.SCHEDULE, EntryKind.FIRING))
+        super().__init__("schedules", (EntryKind.SCHEDULE, EntryKind.FIRING, EntryKind.BACKFILL))
         self.by_name: dict[str, ScheduleRow] = {}
         self.size_bytes = 0
 
     def decode(self, kind: int, data: bytes) -> Any:
         if kind == EntryKind.SCHEDULE:
             return decode_schedule_changes(data)
+        if kind == EntryKind.BACKFILL:
+            return decode_backfills(data)
         return [
             (name, moment_ms, what, missed, next_ms, None if call is None else Task(call))
             for name, moment_ms, what, missed, next_ms, call in decode_firings(data)
         ]
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
-        """SCHEDULE: these are as they say from now on. FIRING: this became of these moments."""
+        """SCHEDULE: these are as they say from now on. FIRING: this became of these moments.
+        BACKFILL: tasks of these are wanted."""
         items = decoded if decoded is not None else self.decode(kind, data)
         for item in items:
             if kind == EntryKind.SCHEDULE:
                 self._change(item)
+            elif kind == EntryKind.BACKFILL:
+                self._want(*item)
             else:
                 self._fire(table, item)
+
+    def _want(self, name: str, moments: tuple[int, ...]) -> None:
+        """None of these moments fires by itself any more, if it was to."""
+        row = self.by_name.get(name)
+        if row is not None and moments:
+            known = set(row.backfill)
+            new = [each for each in moments if each not in known]
+            handled_ms = max(row.handled_ms, *moments)
+            self.by_name[name] = row._replace(backfill=(*row.backfill, *new), handled_ms=handled_ms)
 
     def _change(self, change: ScheduleChange) -> None:
         op, name, definition, next_ms, at_ms = change
@@ -98,7 +114,9 @@ class Schedules(Section):
             else:
                 self.size_bytes -= size_of(name, row.definition)
                 handled_ms = max(row.handled_ms, at_ms)
-                row = row._replace(definition=definition, next_ms=next_ms, handled_ms=handled_ms, waiting=())
+                row = row._replace(
+                    definition=definition, next_ms=next_ms, handled_ms=handled_ms, waiting=(), backfill=()
+                )
             self.by_name[name] = row
             self.size_bytes += size_of(name, definition)
         elif row is not None and op == ScheduleOp.REMOVE:
@@ -119,6 +137,10 @@ class Schedules(Section):
             if not row.waiting or row.waiting[0] != moment_ms:
                 return
             row = row._replace(waiting=row.waiting[1:])
+        elif what in (Fired.BACKFILLED, Fired.HAD_TASK):
+            if not row.backfill or row.backfill[0] != moment_ms:
+                return
+            row = row._replace(backfill=row.backfill[1:])
         elif what != Fired.TRIGGERED:
             if moment_ms <= row.handled_ms:
                 return
@@ -129,7 +151,9 @@ class Schedules(Section):
                 row = row._replace(overlapped=row.overlapped + 1)
         if task is not None:
             table.accept((task,))
-            row = row._replace(last_ms=moment_ms, last_id=task.id, fired=row.fired + 1)
+            row = row._replace(fired=row.fired + 1)
+            if what != Fired.BACKFILLED:
+                row = row._replace(last_ms=moment_ms, last_id=task.id)
             if row.definition.overlap != Overlap.ALLOW:
                 is_open = [task_id for task_id in (*row.open, task.id) if task_id in table.tasks]
                 row = row._replace(open=tuple(is_open))
@@ -140,7 +164,9 @@ class Schedules(Section):
 
     def packed(self, captured: Any) -> tuple[Any, int]:
         row: ScheduleRow = captured
-        return tuple(row), size_of(row.name, row.definition) + TASK_ID_BYTES * len(row.open) + 8 * len(row.waiting)
+        moments = len(row.waiting) + len(row.backfill)
+        size_bytes = size_of(row.name, row.definition) + TASK_ID_BYTES * len(row.open) + 8 * moments
+        return tuple(row) if row.backfill else tuple(row)[:-1], size_bytes
 
     def read(self, items: Iterable[Any]) -> None:
         fields.schedules(items)
