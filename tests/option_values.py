@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paceline_protocol.limits import MAX_QUEUE_CHARS
+from paceline_protocol.limits import MAX_INPUTS, MAX_QUEUE_CHARS
 from paceline_protocol.moments import FROM_NOW_MAX_MS
 from paceline_protocol.option_types import (
     ERRORS_CHARS,
@@ -17,6 +17,7 @@ from paceline_protocol.option_types import (
     Origin,
     QueueName,
     Tags,
+    TaskIds,
     Units,
 )
 from paceline_protocol.places import AMOUNT_MAX, PLACE_NAME_CHARS, TAGS_LIMIT
@@ -41,6 +42,8 @@ def carried(type: OptionType) -> tuple[Any, ...]:
         return 0, "gpu=1", f"gpu=2,memory_mb={AMOUNT_MAX}", ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])
     if isinstance(type, Units):
         return "gpu=0", "gpu=0+2+65535,port=8001", "+".join([f"gpu={10_000}", *map(str, range(10_001, 11_024))])
+    if isinstance(type, TaskIds):
+        return 0, b"i" * 16, bytes(32), bytes(16 * MAX_INPUTS)
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return tuple(dict.fromkeys((lowest, 0, min(1, type.highest), min(5_000, type.highest), type.highest)))
 
@@ -64,5 +67,7 @@ def not_carried(type: OptionType) -> tuple[Any, ...]:
     if isinstance(type, Needs):
         wrong = ("gpu", "gpu=", "gpu=0", "gpu=01", "gpu=-1", "gpu=1.5", "b=1,a=1", "a=1,a=2", f"gpu={AMOUNT_MAX + 1}")
         return *wrong, "", "=1", "a=\u0661", TOO_MANY.replace(",", "=1,") + "=1", 1, True, None, b"gpu=1", {"gpu": 1}
+    if isinstance(type, TaskIds):
+        return b"", b"i" * 15, b"i" * 17, bytes(16 * (MAX_INPUTS + 1)), "i" * 16, 1, True, None, (b"i" * 16,)
     lowest = -FROM_NOW_MAX_MS if isinstance(type, Moment) else 0
     return type.highest + 1, lowest - 1, True, None, "1", b"1", 1.5, (1,)

@@ -29,6 +29,7 @@ from paceline.errors import (
     TaskFailed,
     TaskLost,
     TaskTimedOut,
+    UpstreamFailed,
 )
 from paceline.importing import import_own
 from paceline.worker.current import CurrentTask, current_task, heartbeat, progress
@@ -60,6 +61,7 @@ __all__ = [
     "TaskLost",
     "TaskTimedOut",
     "Timetable",
+    "UpstreamFailed",
     "at",
     "cron",
     "current_task",

@@ -177,6 +177,31 @@ class TaskExpired(PacelineError):
         )
 
 
+class UpstreamFailed(PacelineError):
+    """A task that this one depends on did not succeed, and so this one never started. ``task_id``: of the task that
+    failed first, in hexadecimal digits. It is raised from the error of that task."""
+
+    exit_code = 48
+
+    def __init__(self, message: str, task_id: str = "") -> None:
+        self.message = message
+        self.task_id = task_id
+        super().__init__(f"{message}; with allow_failed_inputs=True it is called with the error as a value")
+
+
+class InputUnknown(PacelineError):
+    """The task was to depend on one of which the cluster has no result, and this client does not have it either."""
+
+    exit_code = 49
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(
+            f"{detail}. Depend on tasks that this client has submitted, or on such with a result_ttl; or give the "
+            "result itself"
+        )
+
+
 class UnknownTask(PacelineError):
     """No node of the cluster runs a module that registers this name."""
 

@@ -38,6 +38,8 @@ OnClientLost: TypeAlias = Literal["keep", "cancel"]
 Time: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
 
+Inputs: TypeAlias = Iterable[Any]
+"""Futures, or ids of tasks."""
 Errors: TypeAlias = type[BaseException] | str | Iterable[type[BaseException] | str]
 """Classes of exceptions, or their names."""
 
@@ -83,6 +85,8 @@ class TaskOptions:
     needs: Mapping[str, int] | None = None
     affinity: str | None = None
     affinity_wait: Time = AFFINITY_WAIT_S
+    after: Inputs = ()
+    allow_failed_inputs: bool = False
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +94,8 @@ class TaskOptions:
             object.__setattr__(self, name, _error_names(getattr(self, name)))
         if isinstance(self.tags, Iterable) and not isinstance(self.tags, str | Mapping):
             object.__setattr__(self, "tags", tuple(self.tags))
+        if type(self.after) is not tuple and not isinstance(self.after, str | bytes):
+            object.__setattr__(self, "after", _listed(self.after))
         object.__setattr__(self, "wire_options", _wire_options(self))
 
     def changed(self, changes: OptionChanges) -> Self:
@@ -102,6 +108,11 @@ class TaskOptions:
             if value is not None:
                 given = {**rivals, **given, name: value}
         return replace(self, **given)
+
+
+def _listed(given: Any) -> Any:
+    """What a user gives for tasks, read once. What is no list is left to be refused."""
+    return tuple(given) if isinstance(given, Iterable) else given
 
 
 def _rivals() -> dict[str, dict[str, Any]]:
@@ -157,6 +168,8 @@ class OptionKeywords(TypedDict, total=False):
     needs: Mapping[str, int] | None
     affinity: str | None
     affinity_wait: Time
+    after: Inputs
+    allow_failed_inputs: bool
 
 
 class OptionChanges(TypedDict, total=False):
@@ -192,6 +205,8 @@ class OptionChanges(TypedDict, total=False):
     needs: Mapping[str, int] | None
     affinity: str | None
     affinity_wait: Time | None
+    after: Inputs | None
+    allow_failed_inputs: bool | None
 
 
 def _error_names(given: Any) -> Any:

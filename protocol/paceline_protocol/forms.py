@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,8 @@ from msgpack import ExtType, Unpacker, packb, unpackb  # type: ignore[import-unt
 
 from paceline_protocol import numpy_forms
 from paceline_protocol.coded import Codecs, CodedValue
+from paceline_protocol.errors import UnserializableValue
+from paceline_protocol.messages.records import TASK_ID_BYTES
 
 
 class Ext(IntEnum):
@@ -43,9 +45,54 @@ class Ext(IntEnum):
     ARRAY = 12  # packed [dtype, shape], and the items' bytes
     SCALAR = 13  # packed dtype, and the item's bytes
     VALUE = 14  # empty: the mark of a value of a class, behind which are its codec, its class and its state
+    RESULT = (
+        15  # the id of a task, 16 bytes, whose result belongs here; or behind it a TaskEnd, 1 byte, and the payload
+    )
 
 
 _DOUBLES: Final = Struct(">dd")
+
+
+class Reference:
+    """Stands for the result of a task among the arguments of a call: what a client packs for a future, and what nobody
+    has put a value in place of."""
+
+    __slots__ = ("form",)
+
+    def __init__(self, form: bytes) -> None:
+        """``form``: the id, and if the task has ended and did not succeed its end."""
+        self.form = form
+
+    @property
+    def task_id(self) -> bytes:
+        return self.form[:TASK_ID_BYTES]
+
+    def __repr__(self) -> str:
+        return f"<the result of task {self.task_id.hex()}>"
+
+
+_futures: tuple[type, ...] = ()
+
+
+def use_futures(*futures: type) -> None:
+    """Have objects of these classes taken for references."""
+    global _futures
+    _futures = futures
+
+
+def is_reference(value: object) -> bool:
+    """Whether it stands for the result of a task."""
+    return isinstance(value, (Reference, *_futures))
+
+
+class FoundReference(UnserializableValue):
+    """There is a reference in a value, and whoever packs has not said what becomes of it."""
+
+    def __init__(self) -> None:
+        super().__init__("the value", "Future", OF_FUTURES)
+
+
+OF_FUTURES: Final = "a future stands for a result among the arguments of a call; here give its result()"
 
 
 class Unserializable(Exception):
@@ -160,8 +207,28 @@ def form_of(value: object) -> object:
         return _numpy_form(value)
     coded = coded_form(value)
     if coded is None:
+        if is_reference(value):
+            raise FoundReference
         raise Unserializable(value)
     return [_VALUE_MARK, *coded]
+
+
+def reference_form(form: bytes) -> ExtType:
+    """What stands for the result of a task: see :class:`Reference`."""
+    return ExtType(Ext.RESULT, form)
+
+
+def packable(value: object) -> object:
+    """What the packer may be given in place of a value that it asks about, and will not ask about again."""
+    kind = type(value)
+    if kind in _NATIVE or (kind is int and _INT_MIN <= cast("int", value) <= _INT_MAX):
+        return value
+    return form_of(value)
+
+
+_NATIVE: Final = frozenset((type(None), bool, float, str, bytes, list, dict))
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**64 - 1
 
 
 _codecs: Codecs | None = None
@@ -238,6 +305,12 @@ def _unpack_numpy(data: bytes) -> Any:
     return numpy_forms.read(head.unpack(), data, head.tell())
 
 
+def _read_reference(data: bytes) -> Reference:
+    if len(data) < TASK_ID_BYTES:
+        raise ValueError("the id of a task has 16 bytes")
+    return Reference(data)
+
+
 _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
     Ext.DECIMAL: lambda data: Decimal(data.decode("ascii")),
@@ -249,6 +322,7 @@ _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.TIMEDELTA: lambda data: timedelta(*_fields(data)),
     Ext.ARRAY: _unpack_numpy,
     Ext.SCALAR: _unpack_numpy,
+    Ext.RESULT: _read_reference,
 }
 
 

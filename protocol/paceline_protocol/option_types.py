@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from paceline_protocol import moments
 from paceline_protocol.forms import qualified_name
-from paceline_protocol.limits import MAX_INT, MAX_QUEUE_CHARS
+from paceline_protocol.limits import MAX_INPUTS, MAX_INT, MAX_QUEUE_CHARS
+from paceline_protocol.messages.records import TASK_ID_BYTES
 from paceline_protocol.places import (
     PLACE_NAME_RULE,
     TAGS_LIMIT,
@@ -261,6 +262,58 @@ class Origin(OptionType):
 
 
 _ORIGIN: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class TaskIds(OptionType):
+    """Other tasks, which a call waits for: their ids, joined. A user gives futures, or ids."""
+
+    def __init__(self) -> None:
+        super().__init__((), 0, "bin, ids of tasks; or 0 none")
+        self.varies = True
+        self.metavar = "ID[,ID...]"
+
+    def is_valid(self, value: object) -> bool:
+        if type(value) is not bytes:
+            return type(value) is int and value == 0
+        return 0 < len(value) <= MAX_INPUTS * TASK_ID_BYTES and len(value) % TASK_ID_BYTES == 0
+
+    @property
+    def on_wire(self) -> str:
+        return f"0, or the ids of 1 to {MAX_INPUTS} tasks, of {TASK_ID_BYTES} bytes each"
+
+    def to_wire(self, value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            raise ValueError("it is a list of futures, or of the ids of tasks")
+        joined = b"".join(dict.fromkeys(map(_id_of, value)))
+        if len(joined) > MAX_INPUTS * TASK_ID_BYTES:
+            raise ValueError(f"it names more than {MAX_INPUTS} tasks; have some others gather them first")
+        return joined or None
+
+    def read(self, text: str) -> Any:
+        return tuple(text.split(","))
+
+    @property
+    def values(self) -> str:
+        return "futures, or ids of tasks"
+
+    @property
+    def by_default(self) -> str:
+        return ""
+
+
+def _id_of(given: Any) -> bytes:
+    """The id of a task, of a future or as a user writes it."""
+    found = getattr(given, "task_id", given)
+    if isinstance(found, str):
+        try:
+            found = bytes.fromhex(found.replace("-", ""))
+        except ValueError:
+            found = b""
+    if type(found) is not bytes or len(found) != TASK_ID_BYTES:
+        raise ValueError("each of them is a future, or an id of 32 hexadecimal digits as `paceline submit` prints it")
+    return found
 
 
 class Errors(OptionType):

@@ -49,6 +49,7 @@ from paceline_protocol.option_types import (
     QueueName,
     Span,
     Tags,
+    TaskIds,
     Units,
     Whole,
     YesOrNo,
@@ -81,6 +82,8 @@ QUEUES_LEVEL: Final = 16
 """The feature level of queues."""
 KEYS_LEVEL: Final = 18
 """The feature level of calls with a key."""
+INPUTS_LEVEL: Final = 19
+"""The feature level of tasks that depend on tasks."""
 FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
 PLACES_LEVEL: Final = 22
@@ -327,6 +330,22 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "how long it waits for that node at most, while others have room",
         level=PLACES_LEVEL,
     ),
+    _option(
+        "after",
+        TaskIds(),
+        ("client", "leader"),
+        "which tasks have to succeed before it may start",
+        level=INPUTS_LEVEL,
+    ),
+    _option(
+        "allow_failed_inputs",
+        YesOrNo(default=False),
+        ("leader", "worker"),
+        "whether it runs though tasks that it depends on failed; it is called with their errors",
+        level=INPUTS_LEVEL,
+    ),
+    # Of the client itself: the tasks whose futures are among the arguments. A dispatch carries their results.
+    Option("inputs", TaskIds(), ("leader", "worker"), keywords=(), level=INPUTS_LEVEL),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
@@ -360,8 +379,8 @@ class Exclusion:
 
     def holds(self, options: Options) -> bool:
         """Whether these options contradict themselves in this way."""
-        other: int | str = options.get(self.other, 0)
-        is_more = bool(other) if isinstance(other, str) else other > self.limit
+        other: int | str | bytes = options.get(self.other, 0)
+        is_more = bool(other) if isinstance(other, str | bytes) else other > self.limit
         return is_more and bool(options.get(self.key) == self.value)
 
 
@@ -390,6 +409,16 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         0,
         "with durability 'none' nobody remembers which keys there were; leave idempotency_key out",
     ),
+    *[
+        Exclusion(
+            "durability",
+            NO_LOG,
+            key,
+            0,
+            "with durability 'none' no result is kept for it: it can't depend on tasks; leave durability at 'log'",
+        )
+        for key in ("inputs", "after")
+    ],
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
     Exclusion(
         "durability", NO_LOG, "confirm", 0, "with durability 'none' nothing is committed; leave confirm at 'received'"
@@ -434,8 +463,9 @@ ORDERS: Final[tuple[Order, ...]] = (
 )
 
 
-_OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost", "idempotency_key"))
-"""What the client of a call has to know of it: what it keeps, that it has to stay, and what makes the id."""
+_OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost", "idempotency_key", "after"))
+"""What the client of a call has to know of it: what it keeps, that it has to stay, what makes the id, and what it waits
+for."""
 ANNOUNCED: Final = frozenset(option.key for option in OPTIONS if option.keywords and option.key not in _OF_THE_CLIENT)
 """What nodes may announce: all else that a task can be decorated with."""
 MOMENT_KEYS: Final = tuple(option.key for option in OPTIONS if isinstance(option.type, Moment))

@@ -36,7 +36,7 @@ from paceline_protocol.forms import (
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.moments import MOMENT_MAX_MS
 from paceline_protocol.sizes import SCALARS, at_least
-from paceline_protocol.unpacking import Build, unpack
+from paceline_protocol.unpacking import Build, Put, unpack
 
 TRACEBACK_LIMIT_BYTES: Final = 64 * 1024
 MESSAGE_LIMIT_BYTES: Final = 64 * 1024
@@ -126,17 +126,20 @@ def pack_value(value: object, limit_bytes: int | None = None, packers: Packers =
     return packed
 
 
-def pack_args(args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int | None = None) -> bytes:
-    """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments."""
+def pack_args(
+    args: Sequence[Any], kwargs: Mapping[str, Any], limit_bytes: int | None = None, packers: Packers = WITH_CLASSES
+) -> bytes:
+    """Pack the arguments of a call: one array of the keyword map (nil if empty), then the positional arguments. Raises
+    FoundReference if they have a future among them and ``packers`` do not know what becomes of it."""
     # all(): compiled, it is a loop, and a tenth of what issuperset() and map() cost for one value
     if limit_bytes is not None and (kwargs or not all(type(value) in SCALARS for value in args)):
         _check_size((*args, *kwargs.values()) if kwargs else args, limit_bytes)
     try:
-        packed = _pack([dict(kwargs) if kwargs else None, *args], WITH_CLASSES)
+        packed = _pack([dict(kwargs) if kwargs else None, *args], packers)
     except _CANT_BE_PACKED:
         places = [(f"argument {number}", value) for number, value in enumerate(args, start=1)]
         places += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-        raise _located(places, WITH_CLASSES) from None
+        raise _located(places, packers) from None
     if limit_bytes is not None and len(packed) > limit_bytes:
         raise PayloadTooLarge(len(packed), limit_bytes)
     return packed
@@ -220,12 +223,16 @@ def unpack_value(data: bytes, limit_bytes: int | None = None, build: Build | Non
 
 
 def unpack_args(
-    data: bytes, limit_bytes: int | None = None, build: Build | None = None
+    data: bytes,
+    limit_bytes: int | None = None,
+    build: Build | None = None,
+    put: Put | None = None,
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The positional and the keyword arguments of pack_args. Raises as unpack_value does."""
+    """The positional and the keyword arguments of pack_args. ``put``: what stands in place of references;
+    without it they are References. Raises as unpack_value does."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
-    items = unpack(data, build)
+    items = unpack(data, build, put)
     if type(items) is not list or not items:
         raise MalformedPayload("not packed arguments: an array is expected, with the keyword arguments first")
     kwargs = items.pop(0)

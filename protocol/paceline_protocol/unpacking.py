@@ -59,11 +59,16 @@ tuples of -1 and -2 are, and those of an honest set of a million vectors take le
 
 Build: TypeAlias = Callable[[str, str, Any], Any]
 """Makes a value of (codec, class, state). Raises PayloadError."""
+Put: TypeAlias = Callable[[bytes], Any]
+"""Makes what stands in place of the result of a task, of the content of that extension. Raises PayloadError."""
 
 
-def unpack(data: bytes, build: Build | None = None) -> Any:
-    """Raises MalformedPayload or UnpackedTooLarge, whatever the bytes are, and what ``build`` raises."""
+def unpack(data: bytes, build: Build | None = None, put: Put | None = None) -> Any:
+    """Raises MalformedPayload or UnpackedTooLarge, whatever the bytes are, and what ``build`` raises. ``put``: makes
+    what stands in place of references."""
     try:
+        if put is not None:
+            return _unpack_checked(data, True, UNPACKED_PER_BYTE * max(len(data), PAYLOAD_LIMIT_BYTES), build, put)
         has_marks = data.find(MARK_HEAD) >= 0  # `in` first takes its left side for a number, and makes an exception
         if len(data) > _PLAIN_BYTES:
             return _unpack_long(data, has_marks, build)
@@ -111,9 +116,9 @@ def _unpack_long(data: bytes, has_marks: bool, build: Build | None) -> Any:
             gc.enable()
 
 
-def _unpack_checked(data: bytes, has_marks: bool, limit_bytes: int, build: Build | None) -> Any:
+def _unpack_checked(data: bytes, has_marks: bool, limit_bytes: int, build: Build | None, put: Put | None = None) -> Any:
     """``limit_bytes``: for the collections; 0: they can't be too much."""
-    builder = _Builder(len(data), limit_bytes, _FEW_WEAK, build)
+    builder = _Builder(len(data), limit_bytes, _FEW_WEAK, build, put)
     try:
         value = unpackb(
             data,
@@ -125,7 +130,7 @@ def _unpack_checked(data: bytes, has_marks: bool, limit_bytes: int, build: Build
             timestamp=1,
         )
     except _ManyWeak:
-        builder = _CarefulBuilder(len(data), limit_bytes, build)
+        builder = _CarefulBuilder(len(data), limit_bytes, build, put)
         value = unpackb(
             data,
             ext_hook=builder.weighed_ext if limit_bytes else builder.ext if has_marks else read_ext,
@@ -156,6 +161,7 @@ class _Mark:
 
 _TUPLE: Final = int(Ext.TUPLE)
 _VALUE: Final = int(Ext.VALUE)
+_RESULT: Final = int(Ext.RESULT)
 """Looked at for each mark: a member of an enum is compared more slowly."""
 _MARKS: Final = {code: _Mark(code) for code in (*MARKS, _VALUE)}
 
@@ -164,8 +170,17 @@ class _Builder:
     """The hooks for one payload. They count the marks, so that one in any other place is found; what the collections
     take; and what is weak, a value whose hash the sender can choose."""
 
-    def __init__(self, size: int, limit_bytes: int, few_weak: int, build: Build | None) -> None:
-        """``limit_bytes``: for the collections; 0: none. ``few_weak``: past so many, _ManyWeak is raised."""
+    def __init__(
+        self,
+        size: int,
+        limit_bytes: int,
+        few_weak: int,
+        build: Build | None,
+        put: Put | None = None,
+    ) -> None:
+        """``limit_bytes``: for the collections; 0: none. ``few_weak``: past so many, _ManyWeak is raised. ``put``: see
+        unpack()."""
+        self._put = put
         self._size = size
         self._limit_bytes = limit_bytes
         self._left_bytes = limit_bytes or _NO_LIMIT
@@ -189,6 +204,8 @@ class _Builder:
             self._weak_left -= 1 + size * size // 156 if code == Ext.INT else 1 + size // 16  # as _weight()
             if self._weak_left < 0:
                 raise _ManyWeak
+        if code == _RESULT and self._put is not None:
+            return self._put(data)
         return read_ext(code, data)
 
     def array(self, items: list[Any]) -> object:
@@ -247,8 +264,8 @@ class _Builder:
 class _CarefulBuilder(_Builder):
     """Looks at keys before they are put into a dict or a set."""
 
-    def __init__(self, size: int, limit_bytes: int, build: Build | None) -> None:
-        super().__init__(size, limit_bytes, _NO_LIMIT, build)
+    def __init__(self, size: int, limit_bytes: int, build: Build | None, put: Put | None = None) -> None:
+        super().__init__(size, limit_bytes, _NO_LIMIT, build, put)
         self._comparisons_left = _COMPARISONS
 
     def a_set(self, code: int, items: list[Any]) -> object:

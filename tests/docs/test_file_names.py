@@ -28,6 +28,7 @@ EXAMPLES = {
     "models.py",
     "shelf.py",
     "squares.py",
+    "report_parts.py",
     "reports.py",
     "studio.py",
     "searching.py",

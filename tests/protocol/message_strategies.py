@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from paceline_protocol.codec import KINDS, MAX_INT
 from paceline_protocol.limits import MAX_ENTRY_KIND, MAX_QUEUE_CHARS
 from paceline_protocol.messages.records import TaskEnd
-from paceline_protocol.option_types import Errors, Needs, OptionType, Origin, QueueName, Tags, Units
+from paceline_protocol.option_types import Errors, Needs, OptionType, Origin, QueueName, Tags, TaskIds, Units
 from paceline_protocol.options import EXCLUSIONS, OPTIONS
 from paceline_protocol.places import AMOUNT_MAX, UNIT_MAX, amounts_text, tags_text, units_text
 
@@ -42,6 +42,8 @@ def _values(type: OptionType) -> st.SearchStrategy[Any]:
         return units
     if isinstance(type, Needs):
         return st.just(0) | amounts.filter(bool)
+    if isinstance(type, TaskIds):
+        return st.lists(ids, min_size=1, max_size=3).map(b"".join)
     return st.integers(0, type.highest)
 
 

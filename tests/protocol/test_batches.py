@@ -32,7 +32,7 @@ NO_OPTIONS += ({"delivery": 2}, {"delivery": 1, "durability": 1}, {"confirm": 1,
 PAST_ALL = b"i" * 16 + (MAX_ATTEMPT + 1).to_bytes(8, "big")
 
 WRONG_CALL = [NO_ID, NO_NAME, (*NO_INT, 10), NO_BYTES, (*NO_OPTIONS, {"max_attempts": True})]
-WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 7), NO_BYTES, NO_INT]
+WRONG_OUTCOME = [NO_ID, NO_INT, (*NO_INT, 0, 8), NO_BYTES, NO_INT]
 
 
 def with_one_wrong_field(record: tuple[Any, ...], wrong: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

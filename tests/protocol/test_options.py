@@ -15,7 +15,18 @@ from paceline_protocol.errors import LocalProtocolError, PayloadError
 from paceline_protocol.messages import records
 from paceline_protocol.messages.records import NO_LOG, TRACED
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
-from paceline_protocol.option_types import Choice, Errors, KeepOrNot, Key, Moment, OptionType, Span, Whole, YesOrNo
+from paceline_protocol.option_types import (
+    Choice,
+    Errors,
+    KeepOrNot,
+    Key,
+    Moment,
+    OptionType,
+    Span,
+    TaskIds,
+    Whole,
+    YesOrNo,
+)
 from paceline_protocol.options import (
     BY_KEY,
     EXCLUSIONS,
@@ -102,8 +113,9 @@ def test_a_call_carries_each_option_up_to_its_bound_and_no_further(option: Optio
 @pytest.mark.parametrize("exclusion", EXCLUSIONS, ids=lambda exclusion: f"{exclusion.key}-{exclusion.other}")
 def test_a_call_that_contradicts_itself_is_refused_with_what_to_do(exclusion: Exclusion) -> None:
     def carried(other: int) -> bytes:
-        is_text = isinstance(BY_KEY[exclusion.other].type, Key)
-        options = {exclusion.key: exclusion.value, exclusion.other: "k" if is_text and other else other}
+        kind = BY_KEY[exclusion.other].type
+        given: Any = "k" if isinstance(kind, Key) else b"i" * 16 if isinstance(kind, TaskIds) else other
+        options = {exclusion.key: exclusion.value, exclusion.other: given if other else other}
         return codec.encode_calls([(b"i" * 16, "add", 4, b"", options)])
 
     carried(exclusion.limit)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.client.session.session import Session
 from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
+from paceline_protocol.inputs import AFTER, INPUTS, split
 from paceline_protocol.keyed import KEY
 from paceline_protocol.messages.client import (
     AdminOp,
@@ -33,6 +34,7 @@ from simulation.oracle.events import (
     ClientGone,
     DeadAnswered,
     DeadAsked,
+    InputOver,
     Located,
     QueueAnswered,
     QueueAsked,
@@ -69,10 +71,18 @@ SUBMITTED_TOO_S = 3.0
 REQUEUES = 0.7
 FAILS = 0.5
 """Of those that are kept if they die, so many do."""
+DEPENDS_ON_OF = 6
+"""Of its last tasks."""
+ALLOWS_FAILED = 0.3
 BY_NAME_EVERY_TASKS = 2
 """Of so many calls that ask for nothing one is by name alone, and has what nodes announce."""
 REFUSED_PAUSE_S = 0.5
 """Until a call is submitted again of which the cluster is not ready to take an option: some node is older."""
+
+
+def is_simple(asked: Options | None) -> bool:
+    """Whether a task that asks for this may depend on others: it is logged, and is not kept for somebody."""
+    return not asked or not {"durability", KEEP_DEAD}.intersection(asked)
 
 
 QUEUES: Final = ("video", "mail")
@@ -98,6 +108,7 @@ class SimulatedClient:
         self.submitted = 0
         self.open: dict[bytes, bool] = {}  # tasks that have not ended -> whether they were called accepted
         self._calls: dict[bytes, Call] = {}  # of the open tasks that the cluster may refuse, by its feature level
+        self._told: list[bytes] = []  # the last tasks that have ended
         self._again: list[tuple[float, bytes]] = []  # (when, task): refused so, and to be submitted again
         self._cancels: dict[int, tuple[bytes, float]] = {}  # request -> (task, when it was asked)
         self._stopping: set[bytes] = set()  # tasks of which the first answer was that
@@ -134,6 +145,8 @@ class SimulatedClient:
                 asked = {**(asked or {}), **world.place_rng.choice(options.PLACES)}
             if asked and asked.get(KEEP_DEAD) and world.rng.random() < FAILS:
                 name = tasks.RAISE
+            if world.faults.dependent and is_simple(asked) and world.rng.random() < world.faults.dependent:
+                asked = self._depending(asked)
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:
                 asked = options.KEYED
             if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:
@@ -165,6 +178,33 @@ class SimulatedClient:
         if is_of_load and world.rng.random() < CHANGE_DEAD:
             self._change_dead()
         return task_id
+
+    def _depending(self, asked: Options | None) -> Options | None:
+        """What is asked, of a task that depends on some of those that have not ended, or have ended just now."""
+        world, rng = self.world, self.world.rng
+        known = [*self._told[-2:], *self.open]
+        logged = [task_id for task_id in known if world.stories[task_id].is_logged]
+        if not logged:
+            return asked
+        ids = rng.sample(logged[-DEPENDS_ON_OF:], min(len(logged), rng.randint(1, 3)))
+        world.events["task that depends on others"] += 1
+        found = {**(asked or {}), rng.choice((INPUTS, AFTER)): b"".join(ids)}
+        return {**found, "allow_failed_inputs": 1} if rng.random() < ALLOWS_FAILED else found
+
+    def _pack_again(self, call: Call) -> None:
+        """The cluster has no result of an input. Depend on those alone whose ends it has not been told."""
+        world, asked = self.world, dict(call[4] or {})
+        left: list[bytes] = []
+        for key in (INPUTS, AFTER):
+            ids = [each for each in split(asked.pop(key, 0)) if each in self.open]
+            if ids:
+                asked[key] = b"".join(ids)
+                left += ids
+        world.oracle.hear(InputOver(world.now, call[0], tuple(left)))
+        world.events["task whose input is over"] += 1
+        again = (*call[:4], asked or None)
+        self._calls[call[0]] = again
+        self.session.submit(again, world.now)
 
     def _submit_too(self) -> None:
         """A call with the key of one of the last tasks that have one, whoever has submitted that, and whether it has
@@ -389,7 +429,11 @@ class SimulatedClient:
             self.open.pop(task_id, None)
             self._calls.pop(task_id, None)
             hear(ToldEnd(now, task_id, end, payload))
+            self._told = [*self._told[-8:], task_id]
         output.results.clear()
+        over, output.over = output.over, []
+        for call, _detail in over:
+            self._pack_again(call)
         left = [each for each in output.failed if not self._tell_failed(*each)]
         output.failed[:] = left
         refused = {task_id for task_id, error in output.failed if isinstance(error, FeatureLevelTooLow)}

@@ -46,6 +46,7 @@ class Faults:
     large: float = 0.0  # a task has arguments, and a result, that take about a lease on such a link
     mains_alone: float = 0.3  # they do so while it is asked what becomes of that, with this probability
     keyed: float = 0.0  # a task has a key, and other clients submit it, too, with this probability
+    dependent: float = 0.0  # a task that asks for little depends on others, with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:

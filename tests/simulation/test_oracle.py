@@ -33,6 +33,7 @@ from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
 from simulation.oracle.dead_tasks import KEEP_DEAD, KeptDead
+from simulation.oracle.dependencies import Dependencies
 from simulation.oracle.draining import Draining
 from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
@@ -131,7 +132,7 @@ USED = e.AttemptUsed(3.5, ID)
 FINISHED = e.Finished(3.1, ID, 1, "a", *DONE)
 
 
-def submitted(options: Mapping[str, int] | None = None, at_s: float = 1.0) -> e.Event:
+def submitted(options: Mapping[str, Any] | None = None, at_s: float = 1.0) -> e.Event:
     return e.Submitted(at_s, ID, options or {}, DONE)
 
 
@@ -231,6 +232,14 @@ RELEASED = e.Released(7.0, ID)
 UNREAD = e.ReadRefused(8.0, ID, 6.0)
 KEPT = {RESULT_TTL: 1_000}
 WITH_KEY = {"idempotency_key": "k", "unique_for": 1_000}
+INPUT_ID = b"an input........"
+DEPENDS = {"inputs": INPUT_ID}
+INPUT = e.Submitted(0.5, INPUT_ID, {}, DONE)
+INPUT_DONE, INPUT_FAILED = e.Ended(2.5, INPUT_ID, 1, *DONE, 0), e.Ended(2.5, INPUT_ID, 1, *FAILED, 0)
+INPUT_GONE, INPUT_HELD = e.Released(7.0, INPUT_ID), e.Held(6.0, INPUT_ID)
+CALLED = e.CalledWith(2.7, ID, ((INPUT_ID, *DONE),))
+NOT_DEPENDENT = e.InputOver(2.6, ID, ())
+UPSTREAM = (int(TaskEnd.UPSTREAM_FAILED), b"another failed")
 RECORD = EndRecord("reverse", 4, 1, 0, 0, "a", 1, 2, 3_000, 4_000, ())
 OVER = e.ResultExpired(4.7, ID)
 TERM_2 = e.Committed(4.2, 2, 2, EntryKind.NOOP, b"", 0)
@@ -296,6 +305,10 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Retention, [submitted(), ended(DONE), RELEASED, UNREAD]),
     (AcceptedTasks, [submitted(KEPT), ACCEPTED, kept(), OVER, TOLD_OVER]),
     (AcceptedTasks, [IN_PLACE, ACCEPTED, ended(DONE), e.Totals(9.0, 1)]),
+    (Dependencies, [INPUT, submitted(DEPENDS), ACCEPTED, INPUT_DONE, CALLED, started(), ended(DONE), INPUT_GONE]),
+    (Dependencies, [INPUT, submitted(DEPENDS), ACCEPTED, INPUT_FAILED, ended(UPSTREAM), INPUT_HELD, INPUT_GONE]),
+    (Dependencies, [INPUT, submitted(DEPENDS | {"allow_failed_inputs": 1}), ACCEPTED, INPUT_FAILED, started()]),
+    (Dependencies, [INPUT, submitted(DEPENDS), INPUT_DONE, INPUT_GONE, NOT_DEPENDENT, started(), ended(FAILED)]),
     (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), e.ResultExpired(4.5, ID), e.Accepted(5.0, ID)]),
     (Keys, [submitted(), ACCEPTED, e.Accepted(5.0, ID), RELEASED]),
     (KeptDead, [IN_PLACE, ACCEPTED, dispatched(MOMENT), ended(DONE)]),
@@ -549,6 +562,14 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Stopping, [CALM, submitted(), started(), ASKED, ended(CANCELLED)], "told not to have begun, and it had"),
     (KeptDead, [submitted(TO_KEEP), ended(FAILED)], "is no dead task"),
     (KeptDead, [submitted(TO_KEEP), died(end=CANCELLED)], "is a dead task"),
+    (Dependencies, [INPUT, submitted(DEPENDS), ACCEPTED, started()], "had ended"),
+    (Dependencies, [INPUT, submitted(DEPENDS), INPUT_FAILED, started()], "depends on failed"),
+    (Dependencies, [INPUT, submitted(DEPENDS), INPUT_FAILED, CALLED], "another result"),
+    (Dependencies, [INPUT, submitted(DEPENDS), INPUT_DONE, ended(UPSTREAM)], "none of these failed"),
+    (Dependencies, [INPUT, submitted(DEPENDS), INPUT_FAILED, ended(DONE)], "it ended otherwise"),
+    (Dependencies, [INPUT, submitted(DEPENDS), ACCEPTED, INPUT_DONE, INPUT_GONE], "dropped that it needs"),
+    (Dependencies, [submitted(), e.Held(4.0, ID)], "held for ever"),
+    (Dependencies, [INPUT, e.ToldAccepted(1.0, INPUT_ID), submitted(DEPENDS), NOT_DEPENDENT], "has no result of"),
     (Keys, [submitted(WITH_KEY), ACCEPTED, e.Accepted(5.0, ID)], "its key is held"),
     (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), e.Accepted(5.0, ID)], "its key is held"),
     (Keys, [submitted(WITH_KEY), ACCEPTED, ended(DONE), RELEASED], "and so is its key"),

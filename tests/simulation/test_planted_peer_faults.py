@@ -54,6 +54,7 @@ from paceline.core.scheduling.dead_task_requests import DeadTaskRequests
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.due_tasks import DueTasks
+from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.module_schedules import ModuleSchedules
@@ -64,17 +65,20 @@ from paceline.core.scheduling.queue_requests import QueueRequests
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queues
 from paceline.core.scheduling.recording import Recording
+from paceline.core.scheduling.releases import Releases
 from paceline.core.scheduling.remark_requests import RemarkRequests
 from paceline.core.scheduling.retention import Retention
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.state import retries, snapshots
+from paceline.core.state.call_options import CallOptions
 from paceline.core.state.dead_tasks import DeadTasks
 from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.results import Results
 from paceline.core.state.retries import Retries
 from paceline.core.state.schedules import Schedules
+from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
 from paceline.core.state.tasks import Tasks
 from paceline.core.work import limits, slots
@@ -98,6 +102,7 @@ from simulation import (
     async_faults,
     dead_faults,
     default_faults,
+    dependency_faults,
     drain_faults,
     key_faults,
     limit_faults,
@@ -1121,6 +1126,45 @@ FAULTS = [
         remark_faults.tell_of_another_task,
         finding="has said",
     ),
+    # tasks that depend on tasks
+    Fault(
+        "waits for one input alone",
+        CallOptions,
+        "input_ids",
+        dependency_faults.wait_for_the_first_alone,
+        faults={"dependent": 0.4},
+        finding="had ended",
+    ),
+    Fault(
+        "starts what depends on what failed",
+        Inputs,
+        "_has_failed",
+        dependency_faults.start_what_depends_on_what_failed,
+        faults={"dependent": 0.4},
+        finding="depends on failed",
+    ),
+    Fault(
+        "does not end what depends on what failed",
+        Recording,
+        "end_upstream_failed",
+        dependency_faults.end_nothing,
+        faults={"dependent": 0.4},
+    ),
+    Fault(
+        "drops results that tasks depend on",
+        Releases,
+        "_hold_needed",
+        dependency_faults.drop_what_is_needed,
+        faults={"dependent": 0.4},
+    ),
+    Fault(
+        "a new leader forgets which results are held for tasks",
+        TaskTable,
+        "held",
+        dependency_faults.forget_what_is_held,
+        faults={"dependent": 0.4},
+        finding="held for ever",
+    ),
     # keys
     Fault(
         "runs a task again whose key is held",
@@ -1530,7 +1574,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 247
+PLANTED = 252
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -49,6 +49,16 @@ def test_no_accepted_task_is_lost_under_any_fault(seed: int) -> None:
 
 @in_seeds
 @pytest.mark.parametrize("seed", range(1, 7))
+def test_tasks_run_after_those_that_they_depend_on_with_their_results_whoever_leads(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], clients=2, faults=Faults(dependent=0.4))
+    world.run(SECONDS)
+    world.heal_and_finish()
+    assert world.events["task that depends on others"]
+    assert world.events["task that is called with results"]
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_calls_with_one_key_are_one_task_whoever_submits_them_and_whoever_leads(seed: int) -> None:
     """But for clocks that are wrong, by which a key may be free too soon."""
     clocks = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "clock_jump_rate"), 0.0)

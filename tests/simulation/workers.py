@@ -11,12 +11,14 @@ from paceline.runtime.children.pool import ChildEnd
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import decode, encode
+from paceline_protocol.inputs import is_enveloped, open_envelope
 from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, ServeAsync, Stop, StopAttempts
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import pack_value
 from simulation import tasks
 from simulation.oracle.events import (
     AskedToStop,
+    CalledWith,
     DrainKills,
     Finished,
     GivenToWorker,
@@ -263,7 +265,12 @@ class SimulatedWorker:
         was_idle = self.is_free
         due = self.queue[-1].due if self.queue else max(world.now, self.clean_at)
         del self.unread[: len(run.tasks)]
-        for task_id, attempt, name, args, options in run.tasks:
+        for task_id, attempt, name, sent, options in run.tasks:
+            args = sent
+            if is_enveloped(options):
+                args, results = open_envelope(sent)
+                world.oracle.hear(CalledWith(world.now, task_id, tuple(results)))
+                world.events["task that is called with results"] += 1
             if self.room:
                 due = world.now
                 self.begun += 1

@@ -203,6 +203,8 @@ def _ended_tasks(body: Mapping[str, Any]) -> str:
     ends = ["succeeded", "failed", "cancelled", "lost", "expired"]
     if body.get("timed_out_total"):  # an older node knows no such end
         ends.append("timed_out")
+    if body.get("upstream_failed_total"):
+        ends.append("upstream_failed")
     return f"{body['accepted_total']} accepted " + ", ".join(
         f"{body[f'{end}_total']} {end.replace('_', ' ')}" for end in ends
     )

@@ -23,6 +23,7 @@ from paceline.errors import (
     TaskFailed,
     TaskLost,
     TaskTimedOut,
+    UpstreamFailed,
 )
 from paceline_protocol.moments import shown
 from paceline_protocol.texts import cut, one_line
@@ -45,6 +46,7 @@ _ENDS: Final[dict[type[Exception], str]] = {
     TaskLost: "lost",
     TaskExpired: "expired",
     TaskTimedOut: "timed_out",
+    UpstreamFailed: "upstream_failed",
     TaskFailed: "failed",
 }
 _BY_STATE: Final = {end: error for error, end in _ENDS.items()}

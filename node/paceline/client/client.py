@@ -21,6 +21,7 @@ from paceline.client.dead_tasks import DeadTaskQuestions
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
 from paceline.client.gathering import Gathering
+from paceline.client.inputs import after_of, packed_call
 from paceline.client.live_tasks import LiveTaskQuestions
 from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, MapBounds, Mapped, Unordered
 from paceline.client.progress import ProgressQuestions
@@ -33,7 +34,7 @@ from paceline.client.targets import NamedTask, Target, parts_of
 from paceline.client_keys import ClientKeys
 from paceline.cluster_file import AnyFile
 from paceline.config import is_loopback, parse_address
-from paceline.errors import ConfigError, RequestRefused
+from paceline.errors import ConfigError, RequestRefused, UpstreamFailed
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline.parameters import parameters_of, with_parameters
@@ -41,7 +42,7 @@ from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.trace import Stage
-from paceline_protocol.payload import pack_args, unpack_value
+from paceline_protocol.payload import unpack_value
 
 if TYPE_CHECKING:
     from paceline.worker.registry import Task
@@ -182,9 +183,16 @@ class Client(
         ConfigError if its name or an option can't be used, and what :meth:`connect` raises. With 200,000 tasks
         outstanding, or 256 MiB of calls that are not accepted, it waits until there is room.
 
+        A future of this client among the arguments, also inside lists, tuples, dicts and values of classes, stands for
+        its result: the task waits for it. If that task does not succeed, this one ends with UpstreamFailed.
+
         With an ``idempotency_key`` the future is that of the one task of its name and key, whoever submitted it first.
         """
-        future = self._driver.submit(self._pack(target, args, kwargs))
+        try:
+            call = self._pack(target, args, kwargs)
+        except UpstreamFailed as error:  # it is not told otherwise than if the input had failed a moment later
+            return self._driver.ended(parts_of(target)[0], error)
+        future = self._driver.submit(call)
         if closing.has_exited:
             closing.await_acceptance(future)
         return future
@@ -258,7 +266,14 @@ class Client(
                 "them one by one, each with its own"
             )
         arguments = zip(*iterables, strict=False)
-        return Calls(parts, arguments, self._payload_limit_bytes or 0, parameters_of(target))
+        return Calls(
+            parts,
+            arguments,
+            self._payload_limit_bytes or 0,
+            parameters_of(target),
+            owner=self._driver,
+            after=after_of(target, parts[2]),
+        )
 
     def status(self, timeout: float = 5.0, *, _about: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
         """What the leader knows about the cluster; what any node knows, while there is no leader.
@@ -304,7 +319,8 @@ class Client(
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = parts_of(target)
         options = with_parameters(parameters_of(target), options, args, kwargs)
-        return name, priority, pack_args(args, kwargs, self._limit_bytes()), options
+        parts = name, priority, options
+        return packed_call(self._driver, parts, args, kwargs, self._limit_bytes(), after_of(target, options))
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes

@@ -20,12 +20,15 @@ from paceline.errors import (
     TaskFailed,
     TaskLost,
     TaskTimedOut,
+    UpstreamFailed,
     failed_before,
 )
 from paceline.options import check_seconds
+from paceline_protocol.errors import PayloadError
+from paceline_protocol.forms import use_futures
 from paceline_protocol.messages.records import TaskEnd
 from paceline_protocol.moments import datetime_of
-from paceline_protocol.payload import ErrorInfo, unpack_error, unpack_value
+from paceline_protocol.payload import ErrorInfo, pack_error, unpack_error, unpack_value
 
 if TYPE_CHECKING:
     import asyncio
@@ -333,6 +336,19 @@ class Future(Generic[T_co]):
         return len(before) - len(self._callbacks)
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether the task has ended so; for the client alone."""
+        return self._state == SUCCEEDED
+
+    @property
+    def ended_as(self) -> tuple[int, bytes]:
+        """The TaskEnd and the payload of a task that did not succeed; for the client alone."""
+        if isinstance(self._payload, bytes):
+            return self._state, self._payload
+        error = self._error()
+        return int(TaskEnd.FAILED), pack_error(error, "")
+
+    @property
     def result_bytes(self) -> int:
         """What came of the task, packed, until somebody has asked for the result; for the client alone."""
         return len(self._payload) if isinstance(self._payload, bytes) else 0
@@ -363,6 +379,9 @@ class FutureOfAny(Future[Any]):
         pass
 
 
+use_futures(Future)
+
+
 def error_of(state: int, payload: bytes) -> Exception:
     """The exception for a task that ended in another state than SUCCEEDED."""
     if state == TaskEnd.CANCELLED and not payload:
@@ -371,6 +390,8 @@ def error_of(state: int, payload: bytes) -> Exception:
     earlier = tuple((attempt, datetime_of(at_ms), summary) for attempt, at_ms, summary in info.earlier)
     if state == TaskEnd.CANCELLED:
         return TaskCancelled(info.message, earlier)
+    if state == TaskEnd.UPSTREAM_FAILED:
+        return _upstream_failed(info)
     if state == TaskEnd.TIMED_OUT:
         match info.args:
             case (float(limit_s),):
@@ -390,6 +411,23 @@ def error_of(state: int, payload: bytes) -> Exception:
         return failed
     restored.__cause__ = failed
     return restored
+
+
+def _upstream_failed(info: ErrorInfo) -> UpstreamFailed:
+    match info.args:
+        case (str(task_id), int(end), bytes(payload)):
+            failed = UpstreamFailed(info.message, task_id)
+            failed.__cause__ = _cause(end, payload)
+            return failed
+    return UpstreamFailed(info.message)
+
+
+def _cause(end: int, payload: bytes) -> Exception | None:
+    """The error of a task by which another ended. A node has packed it, and may have packed anything."""
+    try:
+        return None if end in (SUCCEEDED, TaskEnd.UPSTREAM_FAILED) else error_of(end, payload)
+    except PayloadError:
+        return None
 
 
 def _lost(info: ErrorInfo) -> TaskLost:

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypedDict, TypeVar
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.driver.interrupts import is_of_handler
 from paceline.client.future import REFUSED, Future, Sink
+from paceline.client.inputs import packed_call
 from paceline.options import check_seconds, shown
 from paceline.parameters import Parameter, with_parameters
 from paceline_protocol.messages.records import Options
-from paceline_protocol.payload import pack_args
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,7 +52,7 @@ class MapBounds(TypedDict, total=False):
 class Calls:
     """Where the calls come from: a target, and an iterator of its arguments."""
 
-    __slots__ = ("arguments", "limit_bytes", "name", "options", "parameters", "priority")
+    __slots__ = ("_after", "_owner", "arguments", "limit_bytes", "name", "options", "parameters", "priority")
 
     def __init__(
         self,
@@ -60,9 +60,15 @@ class Calls:
         arguments: Iterator[tuple[Any, ...]],
         limit_bytes: int,
         parameters: dict[str, Parameter] | None = None,
+        *,
+        owner: Driver | None = None,
+        after: tuple[Any, ...] = (),
     ) -> None:
         """``limit_bytes``: of the packed arguments of one call; 0 for what the nodes allow. ``parameters``: those in
-        which options stand."""
+        which options stand. ``owner``: of
+        futures among the arguments. ``after``: what each of the calls waits for."""
+        self._owner = owner
+        self._after = after
         self.parameters = parameters
         self.name, self.priority, self.options = parts
         self.arguments = arguments
@@ -71,7 +77,8 @@ class Calls:
     def pack(self, args: tuple[Any, ...], payload_limit_bytes: int) -> PackedCall:
         """Raises UnserializableValue, PayloadTooLarge, and ConfigError for what is no value of an option."""
         options = with_parameters(self.parameters, self.options, args, {})
-        return self.name, self.priority, pack_args(args, {}, self.limit_bytes or payload_limit_bytes), options
+        limit_bytes = self.limit_bytes or payload_limit_bytes
+        return packed_call(self._owner, (self.name, self.priority, options), args, {}, limit_bytes, self._after)
 
 
 class Bounds:

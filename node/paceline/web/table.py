@@ -57,6 +57,7 @@ def _tasks_by_state(body: Body) -> Iterable[Sample]:
     if not led:
         return []
     counts = {"waiting": sum(led["waiting"].values()), "dispatched": led["dispatched"], "delayed": led["delayed"]}
+    counts["waits_for_tasks"] = led["waits_for_tasks"]
     return [((state,), count) for state, count in counts.items()]
 
 
@@ -104,7 +105,7 @@ METRICS: tuple[MetricSpec, ...] = (
         "counter",
         ("outcome",),
         "Tasks that ended: succeeded, failed, cancelled, lost (every attempt ended with its worker or node), expired, "
-        "timed_out.",
+        "timed_out, upstream_failed.",
         _each("finished"),
     ),
     MetricSpec(

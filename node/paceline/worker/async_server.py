@@ -34,11 +34,13 @@ from paceline.errors import UnknownTask
 from paceline.worker.blocking import BlockedLoop
 from paceline.worker.current import HERE, CurrentTask
 from paceline.worker.execute import CANCELLED, FAILED, SUCCEEDED, end_fork, failed, is_stop, pack_failure
+from paceline.worker.inputs import args_with_results
 from paceline.worker.loop import CLEAN_UP_LIMIT_S, NAMED_COROUTINES, limited, name_of
 from paceline.worker.registry import THREAD, tasks
 from paceline.worker.stop_requests import BEGUN, RUNS, STOP
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import encode, encode_fields
+from paceline_protocol.inputs import may_have_results
 from paceline_protocol.messages.children import Done, LoopBlocked
 from paceline_protocol.messages.records import Assignment, Options, Outcome
 from paceline_protocol.messages.trace import Stage, Trace
@@ -254,7 +256,10 @@ class AsyncServer:
             task = tasks.get(name)
             if task is None:
                 raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
-            args, kwargs = unpack_args(packed_args, None, build)
+            if options is not None and may_have_results(options):
+                args, kwargs = args_with_results(packed_args, options)
+            else:
+                args, kwargs = unpack_args(packed_args, None, build)
             has_args = True
             # Many may run for long: none keeps its arguments longer than its own code does.
             attempt.assignment, packed_args = (task_id, number, name, b"", options), b""

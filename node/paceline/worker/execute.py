@@ -32,6 +32,7 @@ from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import encode_failed_attempt
 from paceline_protocol.errors import PayloadError, UnserializableValue
 from paceline_protocol.forms import class_name
+from paceline_protocol.inputs import may_have_results
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import MAY_RETRY, Options, TaskEnd
 from paceline_protocol.options import may_retry
@@ -98,7 +99,10 @@ class TaskRunner:
                 task = _tasks.get(name)
                 if task is None:
                     raise UnknownTask(name, f"this worker has no task named {name!r}; its node runs other modules")
-                args, kwargs = unpack_args(packed_args, None, build)
+                if options is not None and may_have_results(options):
+                    args, kwargs = import_own("paceline.worker.inputs").args_with_results(packed_args, options)
+                else:
+                    args, kwargs = unpack_args(packed_args, None, build)
                 has_begun = True
                 soft_limit_s = 0.0 if options is None else options.get("soft_time_limit", 0) / 1_000
                 if options is not None and (soft_limit_s or "cancel_raises" in options):

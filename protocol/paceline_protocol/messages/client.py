@@ -59,6 +59,7 @@ class Refusal(IntEnum):
     FORBIDDEN = 8  # the key of the connection does not allow it
     KEY_REVOKED = 9  # the key of the connection allows nothing any more
     RESULT_EXPIRED = 10  # the time is over for which the result of the task was kept
+    INPUT_OVER = 11  # the result of a task that the call depends on is kept no longer, or there was no such task
 
 
 class CancelState(IntEnum):

@@ -27,6 +27,7 @@ class EntryKind(IntEnum):
     QUEUES = 15  # queues, each with whether it is paused and with its weight (codec.encode_queues)
     SCHEDULE = 17  # changes of schedules (codec.encode_schedule_changes)
     FIRING = 18  # moments of schedules, each with the task that it makes (codec.encode_firings)
+    HELD = 19  # task ids, joined: their owners have their results, on which tasks that live depend
     BACKFILL = 24  # moments of schedules of which tasks are wanted (codec.encode_backfills)
 
 

@@ -21,7 +21,7 @@ from paceline_protocol.messages.message import (
 class LiveState(IntEnum):
     """Where a task is that has not ended, for whoever looks for some."""
 
-    DELAYED = 1  # it waits for its moment
+    DELAYED = 1  # it waits for its moment, or for tasks that it depends on
     WAITING = 2  # no node has been given it
     RUNNING = 3  # a node has been given it: it runs, or is about to
 

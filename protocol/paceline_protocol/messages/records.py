@@ -128,6 +128,7 @@ class TaskEnd(IntEnum):
     LOST = 4  # payload: a packed error that says how often and where it was lost
     EXPIRED = 5  # payload: a packed error that says when
     TIMED_OUT = 6  # payload: a packed error that says after how long
+    UPSTREAM_FAILED = 7  # payload: a packed error that says which task failed before it, and by what
 
 
 DEAD_ENDS: Final = frozenset((TaskEnd.FAILED.value, TaskEnd.LOST.value, TaskEnd.TIMED_OUT.value))

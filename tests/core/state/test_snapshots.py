@@ -246,6 +246,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"units": "gpu=0", "affinity": KEY_CHARS * "\U0001f600", "affinity_wait": FROM_NOW_MAX_MS}
     options |= {"idempotency_key": KEY_CHARS * "\U0001f600", "unique_for": KEEP_MAX_DAYS * 86_400_000}
+    options |= {"inputs": bytes(16 * 100), "after": bytes(16 * 100), "allow_failed_inputs": 1}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]
     table = TaskTable()
     empty = len(snapshot_of(table))

@@ -37,6 +37,7 @@ ENTRIES = {
     "totals": (EntryKind.OUTCOME, encode_outcomes([(OTHER, 1, TaskEnd.SUCCEEDED, b"", 1)])),
     "queues": (EntryKind.QUEUES, encode_queues([("video", True, 3)])),
     "schedules": (EntryKind.SCHEDULE, encode_schedule_changes([(1, "nightly", DEFINITION, 2_000, 1_000)])),
+    "held": (EntryKind.HELD, join_ids([DEAD])),
 }
 """For each section an entry that changes it, in an order in which they can be applied."""
 

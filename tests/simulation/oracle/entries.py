@@ -25,6 +25,7 @@ from simulation.oracle.events import (
     Discarded,
     Ended,
     Event,
+    Held,
     MomentFired,
     Released,
     Requeued,
@@ -75,6 +76,11 @@ def _releases(entry: Committed) -> Iterator[Event]:
         yield Released(entry.at_s, task_id)
 
 
+def _holds(entry: Committed) -> Iterator[Event]:
+    for task_id in split_ids(entry.data):
+        yield Held(entry.at_s, task_id)
+
+
 def _attempts(entry: Committed) -> Iterator[Event]:
     for task_id in split_ids(entry.data):
         yield AttemptUsed(entry.at_s, task_id)
@@ -120,6 +126,7 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.REQUEUE: _requeues,
     EntryKind.DISCARD: _discards,
     EntryKind.QUEUES: _nothing,
+    EntryKind.HELD: _holds,
     EntryKind.SCHEDULE: _changes,
     EntryKind.FIRING: _fires,
     EntryKind.BACKFILL: _backfills,

@@ -31,10 +31,27 @@ class Submitted(Event):
     it is flaky: then a run may fail with ``failure``, too."""
 
     task_id: bytes
-    options: Mapping[str, int]
+    options: Mapping[str, Any]
     answer: tuple[int, bytes]
     failure: bytes = b""
     requeued_from: bytes = b""  # the dead task in whose place it is to be; nobody waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class InputOver(Event):
+    """The cluster has no result of a task that this one is to depend on. ``left``: the tasks on which the client has it
+    depend now."""
+
+    task_id: bytes
+    left: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CalledWith(Event):
+    """A worker is given the results of tasks that this one depends on."""
+
+    task_id: bytes
+    results: tuple[tuple[bytes, int, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +531,13 @@ class Requeued(Event):
 @dataclass(frozen=True, slots=True)
 class Discarded(Event):
     """By the log, a dead task is kept no longer."""
+
+    task_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Event):
+    """By the log, whoever submitted the task has its result, and others that live depend on it."""
 
     task_id: bytes
 

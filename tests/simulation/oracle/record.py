@@ -20,7 +20,7 @@ class Story:
     """One task. Times are None for what has not happened."""
 
     task_id: bytes
-    options: Mapping[str, int]
+    options: Mapping[str, Any]
     answer: End  # of every run that ends by itself
     submitted_at: float
     accepted_at: float | None = None  # first applied anywhere

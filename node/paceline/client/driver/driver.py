@@ -20,7 +20,8 @@ from paceline.client.driver.discovering import Discovering
 from paceline.client.driver.lifetime import Lifetime
 from paceline.client.driver.resolving import Resolver, call_back
 from paceline.client.driver.turns import Ready, Turns
-from paceline.client.future import Callback, Future, FutureOfAny, Sink
+from paceline.client.future import REFUSED, Callback, Future, FutureOfAny, Sink
+from paceline.client.inputs import InputsOfCalls
 from paceline.client.parents import ParentWatch
 from paceline.client.session.listing import ListRequest
 from paceline.client.session.requests import Reply
@@ -28,7 +29,10 @@ from paceline.client.session.sampling import Sampler, Stamps
 from paceline.client.session.session import Session, SessionState
 from paceline.client.session.sweep import PageRequest
 from paceline.client_keys import ClientKeys
+from paceline.errors import InputUnknown, UpstreamFailed
 from paceline.own_cluster import in_worker
+from paceline_protocol.errors import PayloadError
+from paceline_protocol.inputs import has_inputs
 from paceline_protocol.keyed import key_of, keyed_id
 from paceline_protocol.messages.client import (
     AdminReply,
@@ -45,7 +49,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
-from paceline_protocol.messages.records import Options
+from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Call, Options
 from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply, SchedulesReply
 from paceline_protocol.payload import unpack_value
 
@@ -84,7 +88,8 @@ class Driver:
         self.session = session
         self._connections = Connections(session, keys)
         self._sampler = Sampler(trace_every)
-        self.resolver = Resolver(self._sampler)
+        self.resolver = Resolver(self._sampler, self._pack_again)
+        self._inputs = InputsOfCalls()
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
         self._discovering = (
@@ -178,9 +183,30 @@ class Driver:
         if among is not None:
             among.append(future)
         self.resolver.add(future)
+        if call[3] and has_inputs(call[3]):
+            self._inputs.keep(task_id, call, self.session.ledger.is_accepted)
         if self._serial == self._sampler.next_serial:
             call = (*call[:3], self._sampler.sample(task_id, call[3], time.monotonic_ns()))
         self.session.submit((task_id, *call), now, prompt=self._prompt)
+        return future
+
+    def _pack_again(self, call: Call, detail: str) -> None:
+        """Under the lock: the cluster does not have a result on which this call depends. What this client has of its
+        inputs by now it gives itself."""
+        task_id = call[CALL_ID]
+        try:
+            again = self._inputs.packed_again(call, detail, self.session.ledger.is_accepted)
+        except (InputUnknown, UpstreamFailed, PayloadError) as error:
+            self.resolver.fail(task_id, error)
+            return
+        now = time.monotonic()
+        self.session.submit(again, now)
+        self._connections.flush(now)
+
+    def ended(self, name: str, error: Exception) -> Future[Any]:
+        """The future of a call that is not submitted, as it is known how it would end."""
+        future: Future[Any] = Future(self, os.urandom(TASK_ID_BYTES), name)
+        future.resolve(REFUSED, error)
         return future
 
     def submit_as(self, task_id: bytes, call: PackedCall) -> None:

@@ -246,7 +246,12 @@ class Epoch:
             if ledger.is_queued(task_id) or ledger.requeue(task_id):
                 self.send_queued(now)
                 return
-        error = refusal_error(ledger.call_of(task_id), code, detail, self._payload_limit_bytes)
+        call = ledger.call_of(task_id)
+        if code == Refusal.INPUT_OVER and call is not None:
+            self._output.over.append((call, detail))
+            ledger.end(task_id)
+            return
+        error = refusal_error(call, code, detail, self._payload_limit_bytes)
         self._output.failed.append((task_id, error))
         ledger.end(task_id)
 

@@ -14,6 +14,7 @@ from paceline.client.session.candidates import Jitter
 from paceline.errors import (
     FeatureLevelTooLow,
     IdempotencyKeyUsed,
+    InputUnknown,
     NoLeader,
     QueueFull,
     RequestRefused,
@@ -83,6 +84,8 @@ def refusal_error(call: Call | None, code: int, detail: str, payload_limit_bytes
         return IdempotencyKeyUsed(detail) if is_keyed else ResultUnknown(detail)
     if code == Refusal.RESULT_EXPIRED:
         return ResultExpired(detail)
+    if code == Refusal.INPUT_OVER:
+        return InputUnknown(detail)
     if code == Refusal.LEVEL_TOO_LOW:
         return FeatureLevelTooLow(detail)
     return RequestRefused(detail or f"a node refused the task with code {code}")

@@ -27,6 +27,7 @@ _ENDS: Final = {
     TaskEnd.LOST: "its last attempt ended with its worker or its node",
     TaskEnd.TIMED_OUT: "it ran for longer than its `time_limit`, or until its `deadline`, and its worker was killed",
     TaskEnd.EXPIRED: "it had not started by the moment that `expires` or `deadline` gave it",
+    TaskEnd.UPSTREAM_FAILED: "a task that it depends on did not succeed",
 }
 
 _AWAY: Final = {
@@ -36,6 +37,8 @@ _AWAY: Final = {
 }
 NODES_TOLD: Final = 3
 """In one sentence."""
+
+INPUTS_TOLD: Final = 3
 
 _WITHOUT_TASK: Final[dict[str, Any]] = {
     "is_open": False,
@@ -98,7 +101,7 @@ def _waits_for_worker(leader: Leader, task: Task) -> bool:
     if task.is_dispatched:
         return _ahead_at_node(leader, task) > 0
     tasks = leader.tasks
-    if task.has_ended or task.is_delayed or task.is_starting or _waits_for_disk(leader, task):
+    if task.has_ended or task.is_delayed or task.waits_for_tasks or task.is_starting or _waits_for_disk(leader, task):
         return False
     return any(ledger.slots and task.name in ledger.names for ledger in tasks.all_ledgers())
 
@@ -243,6 +246,14 @@ def _who_is_away(leader: Leader, name: str, placement: Requirements) -> str:
     return f". Of those that have all of it node {' and node '.join(away[:NODES_TOLD])}" if away else ""
 
 
+def _waits_for(ids: list[bytes]) -> str:
+    if not ids:
+        return "a task that it depends on did not succeed, and that is being written to the log"
+    shown_ids = ", ".join(task_id.hex() for task_id in ids[:INPUTS_TOLD])
+    more = f" and {len(ids) - INPUTS_TOLD} more" if len(ids) > INPUTS_TOLD else ""
+    return f"it depends on tasks that have not ended: {shown_ids}{more}"
+
+
 def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
@@ -256,6 +267,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return "that it takes the place of a dead task is being written to the log"
     if task.is_delayed and task.options is not None:
         return f"it may not start before {_shown(task.options.not_before_ms)}"
+    if task.waits_for_tasks:
+        return _waits_for(tasks.inputs.waits_for(task))
     if task.is_starting:
         return f"its start on node {task.node} is being written to the log, as it may start only once"
     if task.is_dispatched:

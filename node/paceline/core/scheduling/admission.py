@@ -34,10 +34,11 @@ from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.inputs import AFTER, INPUTS, has_inputs, split
 from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
-from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call
+from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call, Options
 from paceline_protocol.options import DEFAULT_QUEUE, contradiction, is_by_name
 
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
@@ -46,6 +47,10 @@ SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 KEY_IS_HELD: Final = (
     "a task with this idempotency_key has ended, and its result was dropped past the limits of the nodes "
     "(--result-limit-mib) before the key was free again. It is not run once more: use another key, or raise the limits"
+)
+INPUT_OVER: Final = (
+    "it depends on task {}, of which the cluster has no result: that ended, and its submitter has it or its time is "
+    "over, or no task of this id was accepted"
 )
 EXPIRED: Final = (
     "the task ended, and the time is over for which its result was kept, its result_ttl; give such tasks a longer one, "
@@ -157,6 +162,8 @@ class Admission:
         if options and (too_low := self.cluster_level.refusal_of(options)):
             # A client that is told that the cluster is not ready asks again by itself.
             return Refusal.NOT_READY if self.cluster_level.is_rising else Refusal.LEVEL_TOO_LOW, too_low
+        if options and has_inputs(options) and (of_inputs := self._refusal_of_inputs(task_id, options)) is not None:
+            return of_inputs
         if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
             return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
         if options and not _PLACING.isdisjoint(options):
@@ -169,9 +176,11 @@ class Admission:
         if len(tasks.live) >= settings.queue_limit_tasks:
             return Refusal.QUEUE_FULL, f"the cluster holds {len(tasks.live)} tasks, its limit (--queue-limit)"
         unlogged_bytes = recording.unlogged_bytes
-        taken_bytes = tasks.live_bytes + unlogged_bytes
+        kept_bytes = tasks.inputs.kept_bytes
+        taken_bytes = tasks.live_bytes + kept_bytes + unlogged_bytes
         if taken_bytes + len(args) + TASK_BYTES > settings.queue_limit_bytes:
             why = f", {unlogged_bytes} of them until disks have written what has ended" if recording.is_full else ""
+            why += f", {kept_bytes} of them as results that tasks depend on" if kept_bytes else ""
             return (
                 Refusal.QUEUE_FULL,
                 f"the cluster's tasks take {taken_bytes} bytes{why}, and may take {settings.queue_limit_bytes} "
@@ -179,6 +188,20 @@ class Admission:
             )
         if tasks.is_unknown(name) and not self._recent_names.has(name, now):
             return Refusal.UNKNOWN_TASK, _unknown_name(name, tasks.known_names())
+        return None
+
+    def _refusal_of_inputs(self, task_id: bytes, options: Options) -> tuple[Refusal, str] | None:
+        """Why a call can't depend on those tasks on which it is to; None if it can."""
+        recording, results = self._recording, self._table.results
+        for input_id in dict.fromkeys([*split(options.get(INPUTS)), *split(options.get(AFTER))]):
+            task = recording.open_task(input_id)
+            if task is not None and task.is_logged:
+                continue
+            if task is not None or input_id == task_id:
+                return Refusal.BAD_REQUEST, f"it can't depend on task {input_id.hex()}, which is itself or not logged"
+            if recording.is_ending(input_id) or (input_id in results and not self._releases.has_proposed(input_id)):
+                continue
+            return Refusal.INPUT_OVER, INPUT_OVER.format(input_id.hex())
         return None
 
     def _refusal_by_name(self, call: Call, now: float) -> tuple[Refusal, str] | None:
@@ -197,6 +220,8 @@ class Admission:
     def scheduled(self, call: Call, now: float) -> tuple[Call, str]:
         """The call of a schedule, with what its nodes announce if it is by name; and why it is not admitted, "" if it
         may be."""
+        if has_inputs(call[CALL_OPTIONS]):
+            return call, "what a schedule calls can't depend on tasks"
         asked, refused = self._completed(call, now)
         return asked, "" if refused is None else refused[1]
 

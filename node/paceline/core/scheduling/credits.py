@@ -146,7 +146,7 @@ class NodeLedger:
     def give(self, task: Task, cost_us: int) -> None:
         """The node is given a task that is to be sent there; see put()."""
         self.put(task, cost_us)
-        self.on_way_bytes += len(task.args)
+        self.on_way_bytes += task.sent_bytes
         if self.on_way_bytes >= self._window_bytes:
             self._count_limit, self._cost_limit_us = _NO_CREDIT
 
@@ -179,7 +179,7 @@ class NodeLedger:
         """The node has answered for a task that it was given."""
         del self.held[task.id]
         if task.is_starting:  # it was never sent
-            self.on_way_bytes -= len(task.args)
+            self.on_way_bytes -= task.sent_bytes
         self.cost_us -= task.cost_us
         if task.cost_us >= LONG_US:
             self._long -= 1

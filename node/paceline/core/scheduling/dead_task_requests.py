@@ -19,6 +19,7 @@ from paceline.core.scheduling.recording import Recording
 from paceline.core.state.dead_tasks import DeadTask
 from paceline.core.state.table import TaskTable
 from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.inputs import has_inputs
 from paceline_protocol.limits import MAX_DETAIL_CHARS
 from paceline_protocol.messages.client import DeadChanges, DeadState, Discard, Requeue
 from paceline_protocol.messages.records import CALL_ARGS, CALL_NAME, CALL_OPTIONS, CALL_PRIORITY, Call
@@ -111,6 +112,8 @@ class DeadTaskRequests:
         new_id = requeued_id(task_id)
         if self._is_known(new_id):
             return _TAKEN
+        if has_inputs(dead.call[CALL_OPTIONS]) and not args:
+            return "it was called with results of tasks that are over; requeue it with args, and kwargs"
         options = self._due.at_requeue(dead.call[CALL_OPTIONS] or {}, task_id, now)
         call: Call = (new_id, dead.call[CALL_NAME], dead.call[CALL_PRIORITY], args or dead.call[CALL_ARGS], options)
         refusal = self._admission.refusal(call, now)

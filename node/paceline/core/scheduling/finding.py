@@ -154,7 +154,7 @@ _LOOK: Final[dict[int, Callable[[LiveTasks, Page, int, int], tuple[int, int] | N
 
 def state_of(task: Task) -> int:
     """Where a task is, as a LiveState; 0 if it has ended."""
-    if task.is_delayed:
+    if task.is_delayed or task.waits_for_tasks:
         return _DELAYED
     if task.has_place_at_node:
         return _RUNNING

@@ -83,7 +83,8 @@ class Leader:
         tasks.owners.begin(now)
         self.sessions = SessionTable(settings.client_bounds)
         self.cancelling = Cancelling()
-        self.releases = Releases(settings, table, propose, due.retention)
+        tasks.inputs.limit_bytes = settings.payload_limit_bytes
+        self.releases = Releases(settings, table, propose, due.retention, tasks.inputs)
         self.dispatcher = Dispatcher(tasks)
         self._applied_index = 0
         self._durable_index = MAX_INT  # without a disk there is nothing to wait for
@@ -108,6 +109,7 @@ class Leader:
             Unheard(notice),
             dead_limits,
         )
+        self.recording.is_awaited = bool(tasks.inputs.failed)
         recent_names = RecentNames(now, ran_lately)
         self.defaults = Defaults(tasks.ledgers, notice)
         self.nodes = Nodes(
@@ -143,7 +145,7 @@ class Leader:
     @property
     def queue_bytes(self) -> int:
         """What counts for the limit of the queue: tasks that are live, or whose ends the log does not have yet."""
-        return self.tasks.live_bytes + self.recording.unlogged_bytes
+        return self.tasks.live_bytes + self.tasks.inputs.kept_bytes + self.recording.unlogged_bytes
 
     def dispatch(self, now: float) -> None:
         """Hand out what there is credit for, unless moments wait to be met."""
@@ -210,6 +212,8 @@ class Leader:
     def log(self, now: float) -> None:
         """Propose the draft, and the releases that are due."""
         self.schedules.log(now)
+        if self.tasks.inputs.failed:
+            self.recording.end_upstream_failed(now)
         self.recording.propose()
         self.releases.propose(now)
         self._review_due(now)
@@ -218,7 +222,7 @@ class Leader:
     def applied(self, index: int, now: float) -> None:
         """Everything up to this log entry is committed and applied."""
         self._applied_index = index
-        self.releases.applied()
+        self.releases.applied(index)
         self._confirm(now)
         if self.schedules.applied(index, now):
             self._is_held_back = True
@@ -247,6 +251,8 @@ class Leader:
         tasks."""
         while (draft := self.recording.confirm(self._applied_index, now)) is not None:
             self.nodes.recorded(draft.recorded)
+            if self.tasks.inputs.needed and self.recording.inputs_ended(draft.outcomes, now):
+                self._is_held_back = True  # what has waited for tasks may start
             if draft.requeued or draft.discarded:
                 self.dead.have_left([*(task_id for task_id, _ in draft.requeued), *draft.discarded])
                 self._is_held_back = self._is_held_back or bool(draft.requeued)

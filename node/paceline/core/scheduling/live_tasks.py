@@ -12,6 +12,7 @@ STARTING     the ledger of a node, which is sent it once the log says that it st
 DISPATCHED   the ledger of the node that was sent it
 DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
              retry; or, in the place of a dead task, before the log has that (``recording.py``)
+WAITING      by id, beside them: the log does not have the ends of all tasks that it depends on (``inputs.py``)
 ===========  ==========================================================================================================
 
 A new state is a row or more of ``TRANSITIONS``, and a place for it in :meth:`LiveTasks.__init__`. From then on such a
@@ -30,16 +31,17 @@ The file is long since it is all of that: who moves a task elsewhere breaks what
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.placement import NO_PLACES, Room, key_of
-from paceline.core.scheduling.places import AtNodes, ById, Place
+from paceline.core.scheduling.places import AtNodes, ById, ByName, Place
 from paceline.core.scheduling.queues import Queue, Queues
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.state.call_options import CallOptions
@@ -72,9 +74,10 @@ class LiveTasks:
         live: dict[bytes, Task] | None = None,
         tally: Tally | None = None,
         retrying: Retrying | None = None,
+        results: Mapping[bytes, tuple[int, bytes]] | None = None,
     ) -> None:
         """``own_id``: the leader's node. ``live``: the tasks that will be recovered; to grow a dict to that number
-        would take too long. ``retrying``: which of them have failed."""
+        would take too long. ``retrying``: which of them have failed. ``results``: how tasks ended."""
         self.live: dict[bytes, Task] = live or {}
         self.live_bytes = 0
         self.ledgers: dict[str, NodeLedger] = {}
@@ -82,15 +85,19 @@ class LiveTasks:
         self.tally = tally if tally is not None else Tally()
         self.is_settled = False
         self.owners = Owners()
+        self.inputs = Inputs(results)
         self._failed = (retrying if retrying is not None else Retrying()).by_id
         self._next_age = 0
         self.queues = Queues(own_id)
         self._starting = AtNodes(State.STARTING, self.ledgers, self.async_ledgers)
         self._dispatched = AtNodes(State.DISPATCHED, self.ledgers, self.async_ledgers)
-        self._delayed = ById(State.DELAYED)
+        self._apart = ByName()
+        self._delayed = ById(State.DELAYED, self._apart)
+        self._waiting = ById(State.WAITING, self._apart)
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
         default = self.queues.default  # where a task waits that asks for nothing
-        for place in (default.ready, default.recovered, self._starting, self._dispatched, self._delayed):
+        apart = (self._delayed, self._waiting)
+        for place in (default.ready, default.recovered, self._starting, self._dispatched, *apart):
             self._places[place.state] = place
 
     def _move(self, task: Task, event: int) -> None:
@@ -140,6 +147,8 @@ class LiveTasks:
         self._enter(task, State.DELAYED if delayed else State.RECOVERED, now)
 
     def _enter(self, task: Task, state: int, now: float) -> None:
+        if task.options is not None and task.options.has_inputs and self.inputs.add(task):
+            state = State.WAITING
         task.state = state
         task.age = task.first_age = self._next_age
         task.arrived_at = now
@@ -161,6 +170,14 @@ class LiveTasks:
         self._next_age += 1
         self._move(task, Event.COME_DUE)
 
+    def inputs_have_ended(self, task: Task, now: float, *, delayed: bool) -> None:
+        """The log has the ends of all tasks that it depends on. ``delayed``: it waits for its moment now."""
+        self.inputs.begins(task)
+        task.arrived_at = now
+        task.age = self._next_age
+        self._next_age += 1
+        self._move(task, Event.POSTPONE if delayed else Event.INPUTS_END)
+
     def settle(self) -> None:
         """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""
         self.is_settled = True
@@ -176,6 +193,8 @@ class LiveTasks:
                 self.queues.leaves(task.options)
                 if task.options.ends_with_client:
                     self.owners.remove(task)
+                if task.options.has_inputs:
+                    self.inputs.remove(task)
             self._move(task, END_EVENTS[end])
         return task
 
@@ -377,7 +396,7 @@ class LiveTasks:
     @property
     def name_count(self) -> int:
         """At least how many names tasks have that wait here, or did until lately."""
-        return max(len(self._delayed.by_name), *[lanes.name_count for lanes in self.queues.lanes])
+        return max(len(self._apart.by_name), *[lanes.name_count for lanes in self.queues.lanes])
 
     def waiting_of(self, name: str) -> int:
         """How many tasks of this name wait in lanes."""
@@ -385,11 +404,11 @@ class LiveTasks:
 
     def delayed_of(self, name: str) -> int:
         """How many tasks of this name wait for their moments."""
-        return self._delayed.count_of(name)
+        return self._apart.count_of(name)
 
     def waiting_names(self) -> set[str]:
         """Names of tasks that wait, in lanes or for their moments."""
-        found = set(islice(self._delayed.by_name, NAMES_LOOKED_AT))
+        found = set(islice(self._apart.by_name, NAMES_LOOKED_AT))
         for lanes in self.queues.lanes:
             found.update(lanes.waiting_by_name(NAMES_LOOKED_AT))
         return found
@@ -479,7 +498,7 @@ class LiveTasks:
                 some += lane.look(skip, limit - len(some))
                 skip = max(0, skip - lane.length())
         if skip <= DELAYED_SKIPPED:
-            some += self._delayed.look(name, skip, limit - len(some))
+            some += self._apart.look(name, skip, limit - len(some))
         return some
 
     # --- for whoever looks for tasks (finding.py) ---------------------------------------------------------------
@@ -491,11 +510,11 @@ class LiveTasks:
 
     def delayed_names(self, number: int, limit: int) -> list[tuple[int, str]]:
         """Names of tasks that wait for their moments, each with its number, from this one on; see ``places.py``."""
-        return self._delayed.names_from(number, limit)
+        return self._apart.names_from(number, limit)
 
     def delayed_tasks(self, name: str, skip: int) -> Iterator[Task]:
         """The tasks of this name that wait for their moments, behind the first ``skip``."""
-        return islice(self._delayed.by_name.get(name, _NO_TASKS).values(), skip, None)
+        return islice(self._apart.by_name.get(name, _NO_TASKS).values(), skip, None)
 
     def lines(self) -> list[deque[Task]]:
         """Every line of tasks that wait: of a lane, a priority and a fair key. Some of them are empty."""
@@ -515,7 +534,7 @@ class LiveTasks:
 
     def all_delayed(self) -> list[Task]:
         """Every task that waits for its moment. Cost: that of all of them."""
-        return self._delayed.tasks()
+        return self._apart.tasks()
 
     # --- how many, and where ------------------------------------------------------------------------------------
 
@@ -547,8 +566,13 @@ class LiveTasks:
 
     @property
     def delayed(self) -> int:
-        """How many wait for their moments."""
-        return self._delayed.count
+        """How many wait for their moments, or for tasks."""
+        return self._delayed.count + self._waiting.count
+
+    @property
+    def waits_for_tasks(self) -> int:
+        """How many of them wait for tasks."""
+        return self._waiting.count
 
     def waiting_by_priority(self) -> list[int]:
         """How many tasks wait in lanes, by priority."""
@@ -562,7 +586,7 @@ class LiveTasks:
         """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
         Cost: that of all tasks."""
         found: Counter[bytes] = Counter()
-        for place in (self._starting, self._dispatched, self._delayed, *self.queues.lanes):
+        for place in (self._starting, self._dispatched, self._delayed, self._waiting, *self.queues.lanes):
             tasks = place.tasks()
             found.update(task.id for task in tasks)
             if place.count != len(tasks):
@@ -588,11 +612,13 @@ class LiveTasks:
         for lanes in self.queues.lanes:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
-            _check_names(lanes, lanes.waiting_by_name(lanes.name_count))
-        _check_names(self._delayed, {name: len(tasks) for name, tasks in self._delayed.by_name.items()})
+            _check_names(lanes.tasks(), lanes.waiting_by_name(lanes.name_count))
+        _check_names(self._apart.tasks(), {name: len(tasks) for name, tasks in self._apart.by_name.items()})
         for task_id in found.keys() | self.live.keys():
             if found[task_id] != (task_id in self.live):
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")
+        for wrong in self.inputs.wrong(self.live, lambda task: task.waits_for_tasks):
+            raise Misplaced(wrong)
         if self.live_bytes != sum(task.size_bytes() for task in self.live.values()):
             raise Misplaced(f"{self.live_bytes} bytes are counted")
 
@@ -619,7 +645,7 @@ class LiveTasks:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
-        unsent = sum(len(task.args) for task in ledger.held.values() if task.is_starting)
+        unsent = sum(task.sent_bytes for task in ledger.held.values() if task.is_starting)
         if ledger.on_way_bytes != unsent + ledger.sent_bytes():
             raise Misplaced(f"{ledger.on_way_bytes} bytes are counted as on their way to {ledger.node_id}")
 
@@ -631,9 +657,9 @@ def _resize(ledger: NodeLedger, slots: int, names: frozenset[str]) -> bool:
     return changed
 
 
-def _check_names(place: Place, counted: dict[str, int]) -> None:
-    if counted != Counter(task.name for task in place.tasks()):
-        raise Misplaced(f"{place.count} tasks are {STATE_NAMES[place.state]}, by name {counted}")
+def _check_names(tasks: list[Task], counted: dict[str, int]) -> None:
+    if counted != Counter(task.name for task in tasks):
+        raise Misplaced(f"{len(tasks)} tasks wait, by name {counted}")
 
 
 def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:

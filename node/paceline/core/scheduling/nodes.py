@@ -36,6 +36,7 @@ from paceline.core.settings import Settings
 from paceline.core.state.task import Task
 from paceline_protocol.codec import decode_held
 from paceline_protocol.errors import PeerViolation
+from paceline_protocol.inputs import envelope
 from paceline_protocol.limits import MAX_BATCH_ITEMS, MAX_TASK_NAMES
 from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
@@ -417,14 +418,22 @@ class Nodes:
                 size_bytes = 0
                 for task in frame:
                     task.sent_seq = state.dispatch_seq
-                    assignment = task.assignment if task.options is None else self._due.assignment(task, now)
+                    assignment = task.assignment if task.options is None else self._assignment(task, now)
                     assignments.append(assignment if not task.runs_alone else self._alone(task, assignment))
-                    size_bytes += len(task.args)
+                    size_bytes += task.sent_bytes
                 self.outbox.append((node_id, Dispatch(self._term, state.dispatch_seq, tuple(assignments))))
                 ledger.sent(state.dispatch_seq, size_bytes)
                 state.unasked_bytes += size_bytes
                 if state.unasked_bytes > self._window_bytes // 8:
                     self._send_beat(node_id, state, now)
+
+    def _assignment(self, task: Task, now: float) -> Assignment:
+        """Of one that asks for something, as it is sent now."""
+        assignment = self._due.assignment(task, now)
+        if task.options is None or not task.options.is_enveloped:
+            return assignment
+        task_id, attempt, name, args, options = assignment
+        return task_id, attempt, name, envelope(args, self._tasks.inputs.results_of(task)), options
 
     def _alone(self, task: Task, assignment: Assignment) -> Assignment:
         """As it is sent to a node that would run it beside others."""
@@ -527,11 +536,11 @@ def frames(tasks: list[Task]) -> list[list[Task]]:
     frame: list[Task] = []
     size = 0
     for task in tasks:
-        if frame and (len(frame) >= DISPATCH_TASKS or size + len(task.args) > DISPATCH_BYTES):
+        if frame and (len(frame) >= DISPATCH_TASKS or size + task.sent_bytes > DISPATCH_BYTES):
             cut.append(frame)
             frame, size = [], 0
         frame.append(task)
-        size += len(task.args)
+        size += task.sent_bytes
     if frame:
         cut.append(frame)
     return cut

@@ -71,24 +71,23 @@ class AtNodes(Place):
         return [task for ledger in ledgers for task in ledger.held.values() if task.state == self.state]
 
 
-class ById(Place):
-    """Tasks that wait for something else than a node. ``by_name``: them, of the names of which any does; for others to
-    read only.
+class ByName:
+    """Tasks that wait for something else than a node, of all states that do. ``by_name``: them, of the names of which
+    any does; for others to read only.
 
     Names are numbered in the order in which they came, so that whoever goes through them, be they a million, can say
     where to go on. The numbers of those that are gone are dropped once they are more than the others."""
 
     __slots__ = ("_came", "_number_of", "_numbers", "by_name")
 
-    def __init__(self, state: int) -> None:
-        super().__init__(state)
+    def __init__(self) -> None:
         self.by_name: dict[str, dict[bytes, Task]] = {}
         self._numbers = 0
         self._number_of: dict[str, int] = {}
         self._came: list[tuple[int, str]] = []  # names with their numbers, some of them gone
 
     def put(self, task: Task) -> None:
-        self.count += 1
+        """It waits."""
         of_name = self.by_name.get(task.name)
         if of_name is None:
             self.by_name[task.name] = {task.id: task}
@@ -99,7 +98,7 @@ class ById(Place):
             of_name[task.id] = task
 
     def take(self, task: Task) -> None:
-        self.count -= 1
+        """It waits no longer."""
         of_name = self.by_name[task.name]
         del of_name[task.id]
         if not of_name:
@@ -115,6 +114,7 @@ class ById(Place):
         return self._came[begin : begin + limit]
 
     def tasks(self) -> list[Task]:
+        """All of them."""
         return [task for of_name in self.by_name.values() for task in of_name.values()]
 
     def count_of(self, name: str) -> int:
@@ -125,3 +125,25 @@ class ById(Place):
     def look(self, name: str, skip: int, limit: int) -> list[Task]:
         """``limit`` tasks of this name behind the first ``skip``. Cost: that of both together."""
         return list(islice(self.by_name.get(name, _NONE).values(), skip, skip + limit))
+
+
+class ById(Place):
+    """The tasks of one of the states in which tasks wait for something else than a node."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self, state: int, waiting: ByName) -> None:
+        """``waiting``: the tasks of all such states."""
+        super().__init__(state)
+        self._waiting = waiting
+
+    def put(self, task: Task) -> None:
+        self.count += 1
+        self._waiting.put(task)
+
+    def take(self, task: Task) -> None:
+        self.count -= 1
+        self._waiting.take(task)
+
+    def tasks(self) -> list[Task]:
+        return [task for task in self._waiting.tasks() if task.state == self.state]

@@ -30,6 +30,7 @@ from paceline.core.scheduling.due_tasks import DueTasks, expiry_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.losses import Losses, loss_on
 from paceline.core.scheduling.unheard import Unheard
+from paceline.core.scheduling.upstream import too_large_error, upstream_error
 from paceline.core.settings import Settings
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.records import record_bytes
@@ -66,14 +67,16 @@ _CANCELLED: Final = int(TaskEnd.CANCELLED)
 _LOST: Final = int(TaskEnd.LOST)
 _EXPIRED: Final = int(TaskEnd.EXPIRED)
 _TIMED_OUT: Final = int(TaskEnd.TIMED_OUT)
+_UPSTREAM_FAILED: Final = int(TaskEnd.UPSTREAM_FAILED)
 _OF_WHAT_RAN: Final = frozenset((_SUCCEEDED, _FAILED, _CANCELLED, _TIMED_OUT, MAY_RETRY))
 _OF_WHAT_WAS_LOST: Final = frozenset((_LOST,))
+_NO_RESULT: Final = (_LOST, b"")
 UNLOGGED_BYTES: Final = 64 << 20
 """What tasks may take that have ended, with their results, until the log has their ends; a quarter of the queue's limit
 if that is less. A disk that takes 0.1 s for a sync stays far below that with 100,000 small tasks a second."""
 COPIES_LIMIT: Final = 16_384
 """Submits of tasks that are known, and not accepted yet. Beyond that they are left unanswered: clients repeat them."""
-_DECIDED_HERE: Final = frozenset((_CANCELLED, _EXPIRED))
+_DECIDED_HERE: Final = frozenset((_CANCELLED, _EXPIRED, _UPSTREAM_FAILED))
 """Ends of what has not run to its end: were they told before they are committed, the next leader could run the task."""
 
 
@@ -278,6 +281,8 @@ class Recording:
             self._proposals.submitted(session, submit, tasks, complete=complete)
         elif not copies:
             self._accepted(session, submit.seq, now, prompt=submit.prompt)
+        if self._tasks.inputs.failed:
+            self.is_awaited = True
         if self._late:
             late, self._late = self._late, []
             self.end_unwanted(late, now)
@@ -336,6 +341,43 @@ class Recording:
                 self._due.watch(task, now)
         if ends:
             self.end(ends, now)
+
+    def inputs_ended(self, outcomes: list[Outcome], now: float) -> bool:
+        """The log has these ends. Tasks that depend on them may start, once all their inputs have ended, or are to end.
+        True: some may start."""
+        inputs, live = self._tasks.inputs, self._tasks.live
+        for outcome in outcomes:
+            inputs.ended(outcome[0], live)
+        ready, inputs.ready = inputs.ready, []
+        for task_id in ready:
+            task = live[task_id]
+            self._tasks.inputs_have_ended(task, now, delayed=self._due.is_early(task, now))
+            self._due.watch(task, now)
+        if inputs.failed:
+            self.is_awaited = True
+        return bool(ready)
+
+    def end_upstream_failed(self, now: float) -> None:
+        """End the tasks of which an input did not succeed, and those that would be called with too much."""
+        inputs, live = self._tasks.inputs, self._tasks.live
+        failed, inputs.failed = inputs.failed, {}
+        ends: list[Outcome] = []
+        for task_id, input_id in failed.items():
+            task = live[task_id]
+            if input_id:
+                ends.append(
+                    (
+                        task_id,
+                        task.attempt,
+                        _UPSTREAM_FAILED,
+                        upstream_error(input_id, *self._table.results.get(input_id, _NO_RESULT)),
+                        0,
+                    )
+                )
+            else:
+                size_bytes = task.sent_bytes
+                ends.append((task_id, task.attempt, _FAILED, too_large_error(size_bytes, inputs.limit_bytes), 0))
+        self.end(ends, now, is_decided_here=True)
 
     def attempts_lost(self, outcomes: list[Outcome], node_id: str, now: float) -> None:
         """These attempts were lost with their worker or node: the tasks run again, or end as LOST."""
@@ -462,6 +504,8 @@ class Recording:
             ended = outcome if failures is None else (task_id, attempt, end, payload, duration_us)
             self._proposals.end(ended, task.size_bytes(), record, is_dead=is_dead)
             is_withheld = is_decided_here or failures is not None or (end != _SUCCEEDED and end in _DECIDED_HERE)
+            if tasks.inputs.needed and task_id in tasks.inputs.needed:  # they wait for the log
+                self.is_awaited = True
             if is_withheld or (task.options is not None and task.waits_for_commit):
                 self._withheld[task_id] = task
                 self.is_awaited = True

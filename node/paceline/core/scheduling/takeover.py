@@ -33,7 +33,7 @@ class Takeover:
     ) -> None:
         self.term = term
         self.applied_index = applied_index  # of the table
-        self.tasks = LiveTasks(own_id, dict(table.tasks), tally, due.retrying)
+        self.tasks = LiveTasks(own_id, dict(table.tasks), tally, due.retrying, table.results)
         self.due = due
         self._table = table
         self._left = iter(list(table.tasks.values()))
@@ -54,6 +54,8 @@ class Takeover:
                 may_be_delayed = not lost or task.id in self.due.retrying.by_id
                 self.tasks.recover(task, lost, now, delayed=may_be_delayed and self.due.is_early(task, now))
                 self.due.watch(task, now)
+            if options is not None and options.has_inputs:
+                self.tasks.inputs.recovered(task, self._table.tasks)
             taken += 1
         for task_id, record in islice(self._records, limit_tasks - taken):
             self.due.retention.recover(task_id, record, now)

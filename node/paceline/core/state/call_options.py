@@ -11,6 +11,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from paceline_protocol.inputs import AFTER, INPUTS, has_inputs, is_enveloped, split
 from paceline_protocol.limits import SUMMARY_LIMIT_BYTES
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, Options
 from paceline_protocol.option_types import KEY_CHARS
@@ -50,6 +51,8 @@ class CallOptions:
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
     ``needs``: which, as text, and ``amounts`` the latter.
+    ``has_inputs``: it depends on tasks; ``input_bytes``: what it takes to send it their results, which the leader sets
+    once they have ended: the one thing here that is not of the call, and of no other, as no two share their inputs.
     ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
     """
 
@@ -59,7 +62,9 @@ class CallOptions:
         "ends_with_client",
         "expires_ms",
         "extra_bytes",
+        "has_inputs",
         "has_moment",
+        "input_bytes",
         "is_keyed",
         "is_logged",
         "is_placed",
@@ -98,6 +103,10 @@ class CallOptions:
             texts_bytes += LINE_BYTES
         if is_keyed:
             texts_bytes += KEY_BYTES
+        self.has_inputs: Final[bool] = has_inputs(wire)
+        self.input_bytes = 0
+        if self.has_inputs:
+            texts_bytes += INPUT_BYTES * len(self.input_ids)
         self.extra_bytes: Final[int] = texts_bytes + FAILURE_BYTES * min(retries, KEPT_FAILURES)
 
     @property
@@ -168,6 +177,25 @@ class CallOptions:
         return max(ttl_ms, self._number("unique_for") or _UNIQUE_FOR_MS) if self.is_keyed else ttl_ms
 
     @property
+    def input_ids(self) -> list[bytes]:
+        """The tasks that it depends on, each once."""
+        return list(dict.fromkeys([*self.carried_ids, *split(self._map.get(AFTER, 0))]))
+
+    @property
+    def carried_ids(self) -> list[bytes]:
+        """Those of them whose results it is called with."""
+        return split(self._map.get(INPUTS, 0))
+
+    @property
+    def is_enveloped(self) -> bool:
+        """Whether there are any."""
+        return is_enveloped(self._map)
+
+    @property
+    def allows_failed_inputs(self) -> bool:
+        return bool(self._number("allow_failed_inputs"))
+
+    @property
     def keep_dead_ms(self) -> int:
         return self._number("keep_dead")
 
@@ -202,6 +230,8 @@ FAILURE_BYTES: Final = 200 + SUMMARY_LIMIT_BYTES
 """What is kept of one takes so much at most."""
 KEY_BYTES: Final = 4 * KEY_CHARS
 """What a key may take beyond a byte for each of its characters, as Python holds them."""
+INPUT_BYTES: Final = 250
+"""What the leader takes for each task that a task depends on."""
 LINE_BYTES: Final = 1_000
 """What a line of its own takes, in which a task with a fair key may wait, and such a key beyond a byte for each of its
 characters."""

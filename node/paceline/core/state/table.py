@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.attempts import Attempts
 from paceline.core.state.dead_tasks import DeadTask, DeadTasks
+from paceline.core.state.held import HeldResults
 from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.released import RELEASED_LIMIT_TASKS, Released
@@ -54,6 +55,7 @@ class TaskTable:
         self.totals = self._with(Totals())
         self._queues = self._with(QueueSection())
         self._schedules = self._with(Schedules())
+        self._held = self._with(HeldResults())
 
     def _with(self, section: S) -> S:
         self.sections.append(section)
@@ -87,6 +89,11 @@ class TaskTable:
     def records(self) -> dict[bytes, EndRecord]:
         """What else is remembered of tasks whose results are kept for a time; others are left out."""
         return self._records.by_id
+
+    @property
+    def held(self) -> dict[bytes, None]:
+        """The results whose owners have them, and which tasks still needed when that was logged. Not to be changed."""
+        return self._held.ids
 
     @property
     def dead(self) -> OrderedDict[bytes, DeadTask]:
@@ -159,6 +166,8 @@ class TaskTable:
         """The result of this task is not kept any more, nor its record. False: it was not."""
         if self._records.by_id:
             self._records.drop(task_id)
+        if self._held.ids:
+            self._held.ids.pop(task_id, None)
         return self._results.drop(task_id)
 
     # --- the log ----------------------------------------------------------------------------------------------------
@@ -191,6 +200,8 @@ class TaskTable:
             raise ValueError("a task has a result and has not ended")
         if any(task_id not in self._results.by_id for task_id in self._records.by_id):
             raise ValueError("a task has a record and no result")
+        if any(task_id not in self._results.by_id for task_id in self._held.ids):
+            raise ValueError("a result is held for tasks, and there is none")
         if any(task_id in tasks for task_id in self._dead.by_id):
             raise ValueError("a task is dead and has not ended")
 

@@ -40,6 +40,8 @@ class State:
     DELAYED: Final = 8  # it may not start before a moment of the wall clock
     EXPIRED: Final = 9
     TIMED_OUT: Final = 10
+    WAITING: Final = 11  # tasks that it depends on have not ended
+    UPSTREAM_FAILED: Final = 12
 
 
 class Event:
@@ -57,6 +59,8 @@ class Event:
     EXPIRE: Final = 9  # it has not started by the moment that it was given
     POSTPONE: Final = 10  # it has to wait for a moment: for that of its retry, as its attempt failed
     TIME_OUT: Final = 11  # it has run for longer than it may
+    INPUTS_END: Final = 12  # all tasks that it depends on have ended
+    UPSTREAM_FAIL: Final = 13  # one that it depends on did not succeed
 
 
 def _names(numbers: type) -> dict[int, str]:
@@ -105,6 +109,15 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.RECOVERED, Event.EXPIRE): State.EXPIRED,
     (State.STARTING, Event.EXPIRE): State.EXPIRED,
     (State.DELAYED, Event.EXPIRE): State.EXPIRED,
+    (State.WAITING, Event.INPUTS_END): State.READY,
+    (State.WAITING, Event.POSTPONE): State.DELAYED,  # its own moment has not come
+    (State.WAITING, Event.UPSTREAM_FAIL): State.UPSTREAM_FAILED,
+    (State.WAITING, Event.CANCEL): State.CANCELLED,
+    (State.WAITING, Event.EXPIRE): State.EXPIRED,
+    # The results that it would be called with are too large together; or a node answers for what it can't have had.
+    (State.WAITING, Event.FAIL): State.FAILED,
+    (State.WAITING, Event.SUCCEED): State.SUCCEEDED,
+    (State.WAITING, Event.TIME_OUT): State.TIMED_OUT,
 }
 """The whole life of a task. What is not in this table can't happen; :func:`next_state` raises KeyError on it."""
 
@@ -115,6 +128,7 @@ END_EVENTS: Final[dict[int, int]] = {
     int(TaskEnd.LOST): Event.GIVE_UP,
     int(TaskEnd.EXPIRED): Event.EXPIRE,
     int(TaskEnd.TIMED_OUT): Event.TIME_OUT,
+    int(TaskEnd.UPSTREAM_FAILED): Event.UPSTREAM_FAIL,
 }
 """What each end on the wire does to a task."""
 
@@ -204,6 +218,11 @@ class Task:
         return self.state == State.DELAYED
 
     @property
+    def waits_for_tasks(self) -> bool:
+        """Whether tasks that it depends on have not ended."""
+        return self.state == State.WAITING
+
+    @property
     def is_starting(self) -> bool:
         """Whether it waits for its start to be logged."""
         return self.state == State.STARTING
@@ -278,6 +297,11 @@ class Task:
     def is_traced(self) -> bool:
         """Whether it is sampled: see ``traces.py``."""
         return self.options is not None and self.options.is_traced
+
+    @property
+    def sent_bytes(self) -> int:
+        """What its node is sent: its arguments, and the results that it is called with."""
+        return len(self.args) if self.options is None else len(self.args) + self.options.input_bytes
 
     def size_bytes(self) -> int:
         """How much the task adds to the queue's size: its arguments, texts in its options, what its failures may
