@@ -503,3 +503,11 @@ def test_a_task_that_waits_for_what_no_node_has_can_be_cancelled_and_found(optio
     lead.commit()
     tasks.check()
     assert tasks.waiting == 0
+
+
+def test_options_that_say_none_ask_for_nothing() -> None:
+    """As a call by name may, of what its nodes announce."""
+    cluster = Cluster()
+    cluster.live.enrol("a", 4, ["add"])
+    numbers = [cluster.admit(tags=0), cluster.admit(needs=0), cluster.admit(affinity=0), cluster.admit(tags=0, needs=0)]
+    assert set(cluster.given()) == set(numbers)

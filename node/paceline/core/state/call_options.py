@@ -118,24 +118,20 @@ class CallOptions:
     @property
     def fair_key(self) -> str:
         """With which it waits for its turn, "" for none."""
-        key: int | str = self._map.get("fair_key", 0)
-        return key if isinstance(key, str) else ""
+        return self._text("fair_key")
 
     @property
     def tags(self) -> str:
-        tags: str = self._map.get("tags", "")
-        return tags
+        return self._text("tags")
 
     @property
     def needs(self) -> str:
-        needs: str = self._map.get("needs", "")
-        return needs
+        return self._text("needs")
 
     @property
     def affinity(self) -> str:
         """The text that tasks have in common which are best on one node, "" for none."""
-        affinity: int | str = self._map.get("affinity", 0)
-        return affinity if isinstance(affinity, str) else ""
+        return self._text("affinity")
 
     @property
     def affinity_wait_s(self) -> float:
@@ -206,6 +202,11 @@ class CallOptions:
     @property
     def accepted_ms(self) -> int:
         return self._number("accepted")
+
+    def _text(self, key: str) -> str:
+        """Of an option whose 0 is for none."""
+        value: int | str = self._map.get(key, 0)
+        return value if isinstance(value, str) else ""
 
     def _number(self, key: str) -> int:
         number: int = self._map.get(key, 0)
