@@ -102,6 +102,11 @@ PANELS: dict[str, tuple[Panel, ...]] = {
         Panel("What they take", "bytes", "With their arguments and errors, in the memory of each voter. The limit is --dead-limit-mib, and 10,000 of them.", (("bytes", f"max(paceline_dead_task_bytes{JOB})"),)),
         Panel("Discarded for want of room", "none", "In the range: the oldest, past either limit, or what was too large to be kept.", (("discarded", f"sum(increase(paceline_dead_tasks_dropped_total{JOB}[$__range]))"),)),
     ),
+    "Schedules": (
+        Panel("Schedules", "none", "How many there are, and of how many a moment is due that can't have its task now: paceline cron ls says why.", (("schedules", f"max(paceline_schedules{JOB})"), ("held", f"max(paceline_schedules_held{JOB})"))),
+        Panel("Moments", "ops", "A second, by what they came to.", (("{{became}}", f"sum by (became) ({rate('paceline_schedule_moments_total', JOB)})"),), "areas"),
+        Panel("Missed", "none", "In the range: moments that have no task, as nobody could fire them in time.", (("missed", 'sum(increase(paceline_schedule_moments_total{job=~"$job", became="missed"}[$__range]))'),)),
+    ),
     "Bridges to RabbitMQ": (
         Panel("Connected", "none", "Bridges that have RabbitMQ and the cluster.", (("bridges", "sum(paceline_bridge_connected)"),), "number", 4),
         Panel("Messages", "ops", "A second, by what became of them and whose they are.", (("{{result}}, {{protocol}}", "sum by (result, protocol) (rate(paceline_bridge_messages_total[$__rate_interval]))"),), width=10),

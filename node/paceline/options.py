@@ -107,7 +107,18 @@ class TaskOptions:
             rivals = _RIVALS[name]
             if value is not None:
                 given = {**rivals, **given, name: value}
-        return replace(self, **given)
+        changed = replace(self, **given)
+        check_key(changes.get("unique_for"), changed.idempotency_key)
+        return changed
+
+
+def check_key(unique_for: object, key: object) -> None:
+    """Raises ConfigError for a call that says how long it holds a key, and has none."""
+    if unique_for is not None and key is None:
+        raise ConfigError(
+            f"unique_for is {shown(unique_for)}, and there is no key that is held for so long: give idempotency_key, "
+            "too, or leave unique_for out"
+        )
 
 
 def _listed(given: Any) -> Any:

@@ -253,3 +253,24 @@ def test_a_naive_datetime_is_refused_with_the_option_and_what_to_write() -> None
         ConfigError, match=r"^begin_at datetime.datetime\(2026, .*\) can't be used: it has no time zone, .*ZoneInfo"
     ):
         Later(begin_at=datetime(2026, 12, 1, 2))
+
+
+def test_how_long_a_key_is_held_is_said_together_with_the_key() -> None:
+    named = NamedTask("shop.charge", priority=9)
+    plain: Task[[], None] = Task(lambda: None, "a", TaskOptions(unique_for=60))  # for those calls that have a key
+    for write in (
+        lambda: NamedTask("shop.charge", unique_for=60),
+        lambda: named.changed({"unique_for": 60}),
+        lambda: plain.options(unique_for=30),
+    ):
+        with pytest.raises(ConfigError, match=r"^unique_for is \d+, and there is no key .* give idempotency_key, too"):
+            write()
+    assert plain.options(idempotency_key="order 42").wire_options == {
+        "unique_for": 60_000,
+        "idempotency_key": "order 42",
+    }
+    assert named.changed({"unique_for": 60, "idempotency_key": "order 42"}).said == {
+        "priority",
+        "unique_for",
+        "idempotency_key",
+    }

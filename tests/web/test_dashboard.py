@@ -59,7 +59,7 @@ def test_its_rows_are_in_the_order_in_which_one_looks() -> None:
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     assert rows == [
         *("Overview", "Dispatch latency", "Queues", "Nodes", "Elections and replication"),
-        *("Tasks by name", "Dead tasks"),
+        *("Tasks by name", "Dead tasks", "Schedules"),
         BRIDGES,
     ]
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from paceline.client.inherited import inherited
 from paceline.errors import ConfigError
-from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, options_by_name, shown
+from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_key, check_names, options_by_name, shown
 from paceline_protocol import fields
 from paceline_protocol.forms import class_name
 from paceline_protocol.limits import MAX_NAME_CHARS
@@ -54,6 +54,7 @@ class NamedTask(TaskOptions):
     def __init__(self, name: str, **options: Unpack[OptionKeywords]) -> None:
         check_names("NamedTask()", options, "name")
         TaskOptions.__init__(self, **options)  # super() does not find the class that slots=True makes anew
+        check_key(options.get("unique_for"), options.get("idempotency_key"))
         object.__setattr__(self, "name", _name_of(name))
         object.__setattr__(self, "said", frozenset(options))
         object.__setattr__(self, "wire_options", options_by_name(self, self.said))
