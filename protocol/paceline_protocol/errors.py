@@ -95,6 +95,14 @@ class UnserializableValue(PayloadError):
         super().__init__(f"{path} is of type {type_name}, which can't be sent; {self.advice}")
 
 
+class FoundReference(UnserializableValue):
+    """There is a future in a value, and whoever packs has not said what becomes of it."""
+
+    def __init__(self) -> None:
+        advice = "a future stands for a result among the arguments of a call; here give its result()"
+        super().__init__("the value", "Future", advice)
+
+
 class PayloadTooLarge(PayloadError):
     """Packed arguments or a packed result are past the limit. ``size`` may be the least that they are."""
 

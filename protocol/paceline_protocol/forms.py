@@ -24,7 +24,7 @@ from msgpack import ExtType, Unpacker, packb, unpackb  # type: ignore[import-unt
 
 from paceline_protocol import numpy_forms
 from paceline_protocol.coded import Codecs, CodedValue
-from paceline_protocol.errors import UnserializableValue
+from paceline_protocol.errors import FoundReference
 from paceline_protocol.messages.records import TASK_ID_BYTES
 
 
@@ -83,16 +83,6 @@ def use_futures(*futures: type) -> None:
 def is_reference(value: object) -> bool:
     """Whether it stands for the result of a task."""
     return isinstance(value, (Reference, *_futures))
-
-
-class FoundReference(UnserializableValue):
-    """There is a reference in a value, and whoever packs has not said what becomes of it."""
-
-    def __init__(self) -> None:
-        super().__init__("the value", "Future", OF_FUTURES)
-
-
-OF_FUTURES: Final = "a future stands for a result among the arguments of a call; here give its result()"
 
 
 class Unserializable(Exception):

@@ -126,3 +126,24 @@ def test_unaccepted_bytes_are_bounded_and_counted_back() -> None:
     rig.attach()
     rig.update(1, accepted=range(1, 10), results=[succeeded(number) for number in range(10, 19)])
     assert rig.session.ledger.unaccepted_bytes == 0
+
+
+def test_calls_that_are_submitted_together_travel_in_one_submit_and_in_full_ones_if_they_are_many() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.session.submit_together([call(number) for number in range(1, 101)], rig.now)
+    [submit] = rig.submits()
+    assert ids_of(submit) == list(range(1, 101))
+    rig.session.submit_together([call(number) for number in range(101, 701)], rig.now)
+    assert [len(ids_of(submit)) for submit in rig.submits()] == [256, 256, 88]
+
+
+def test_a_call_whose_input_is_over_goes_back_to_the_shell_and_waits_here_no_longer() -> None:
+    rig = Rig()
+    rig.attach()
+    rig.submit(1)
+    rig.submits()
+    rig.update(1, refused=[(task_id(1), Refusal.INPUT_OVER, "it is over")])
+    assert rig.session.output.over == [(call(1), "it is over")]
+    assert task_id(1) not in rig.session.ledger
+    assert rig.session.output.failed == []

@@ -62,3 +62,8 @@ def large(size_bytes: int) -> bytes:
 @task
 def size(*values: bytes) -> int:
     return sum(map(len, values))
+
+
+@task
+def total(values: list[int], more: int = 0) -> int:
+    return sum(values) + more

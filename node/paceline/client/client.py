@@ -31,6 +31,7 @@ from paceline.client.schedules import ScheduleQuestions
 from paceline.client.session.relaying import RelaySession
 from paceline.client.session.session import Session
 from paceline.client.targets import NamedTask, Target, parts_of
+from paceline.client.together import Together
 from paceline.client_keys import ClientKeys
 from paceline.cluster_file import AnyFile
 from paceline.config import is_loopback, parse_address
@@ -315,6 +316,10 @@ class Client(
         if not done:
             raise RequestRefused(detail)
         return detail
+
+    def _together(self) -> Together:
+        """For calls that are submitted in one go: see ``paceline.graphs``."""
+        return Together(self)
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         name, priority, options = parts_of(target)

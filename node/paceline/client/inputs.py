@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.future import Future
 from paceline.errors import ConfigError, InputUnknown, UpstreamFailed
-from paceline_protocol.forms import FoundReference, Reference, form_of, is_reference, packable, reference_form
+from paceline_protocol.errors import FoundReference
+from paceline_protocol.forms import Reference, form_of, is_reference, packable, reference_form
 from paceline_protocol.inputs import AFTER, INPUTS, split, with_ids
 from paceline_protocol.limits import MAX_INPUTS
 from paceline_protocol.messages.records import CALL_ARGS, CALL_ID, CALL_NAME, CALL_OPTIONS, CALL_PRIORITY, Call, Options
@@ -24,14 +25,11 @@ from paceline_protocol.payload import Packers, pack_args, unpack_args
 if TYPE_CHECKING:
     from paceline.client.driver.driver import Driver, PackedCall
 
+FUTURES: Final = "futures"
+"""Among the options of a packed call, until it is submitted: the futures of its inputs, as far as it was given any. Not
+beside them: compiled code makes other tuples of a call, of which the options are the same."""
 LOOKED_AT: Final = 4
 """Of the calls whose inputs are kept, how many are looked at with each new one."""
-
-
-class CallWithInputs(tuple[Any, ...]):
-    """A PackedCall. ``futures``: of its inputs, as far as it was given any."""
-
-    futures: tuple[Future[Any], ...]
 
 
 class _Packing:
@@ -114,9 +112,10 @@ def packed_call(
     found = with_ids(with_ids(options, INPUTS, ids), AFTER, [each for each in waits_for if each not in packing.ids])
     if options is not None and is_by_name(options):
         found = by_name(found or {})
-    call = CallWithInputs((name, priority, packed, found or None if options is None else found))
-    call.futures = (*[future for future in packing.ids.values() if future is not None], *futures)
-    return call
+    if not found:
+        return name, priority, packed, None if options is None else found
+    known = (*[future for future in packing.ids.values() if future is not None], *futures)
+    return name, priority, packed, {**found, FUTURES: known} if known else found
 
 
 def _waits_for(
@@ -162,12 +161,14 @@ class InputsOfCalls:
         self._order: deque[bytes] = deque()
 
     def keep(self, task_id: bytes, call: PackedCall, is_accepted: Callable[[bytes], bool]) -> None:
-        """This call is submitted."""
+        """This call is submitted. Its futures are taken out of its options, which are its own."""
         for _ in range(min(LOOKED_AT, len(self._order))):
             if not is_accepted(self._order[0]):
                 break
             self._futures.pop(self._order.popleft(), None)
-        self._futures[task_id] = getattr(call, "futures", ())
+        options = call[3]
+        assert options is not None, "they name the inputs"
+        self._futures[task_id] = options.pop(FUTURES, ())
         self._order.append(task_id)
 
     def packed_again(self, call: Call, detail: str, is_accepted: Callable[[bytes], bool]) -> Call:

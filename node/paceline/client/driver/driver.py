@@ -34,6 +34,7 @@ from paceline.own_cluster import in_worker
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.inputs import has_inputs
 from paceline_protocol.keyed import key_of, keyed_id
+from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages.client import (
     AdminReply,
     CancelState,
@@ -208,6 +209,39 @@ class Driver:
         future: Future[Any] = Future(self, os.urandom(TASK_ID_BYTES), name)
         future.resolve(REFUSED, error)
         return future
+
+    def future_for(self, call: PackedCall) -> Future[Any]:
+        """The future of a call that is to be submitted with others, so that those may depend on it; of an open task
+        with the same key that of this. None of these calls is sampled."""
+        key = key_of(call[3]) if call[3] else ""
+        task_id = keyed_id(call[0], key) if key else os.urandom(TASK_ID_BYTES)
+        return (self.resolver.open_future(task_id) if key else None) or Future(self, task_id, call[0])
+
+    def submit_together(self, calls: Sequence[tuple[Future[Any], PackedCall]]) -> None:
+        """Send calls of which the futures are there already, in as few Submits as they fit into."""
+        if calls and self.session.is_idle:
+            self.connect()
+        count = 0
+
+        def add_some(now: float) -> None:
+            nonlocal count
+            some: list[Call] = []
+            for future, call in calls[count : count + MAX_REQUEST_TASKS]:
+                if not self.session.has_room:
+                    break
+                count += 1
+                if self.resolver.open_future(future.task_id) is not None:  # of the same key
+                    continue
+                self.resolver.add(future)
+                if call[3] and has_inputs(call[3]):
+                    self._inputs.keep(future.task_id, call, self.session.ledger.is_accepted)
+                some.append((future.task_id, *call))
+            self.session.submit_together(some, now, prompt=self._prompt)
+            self.after_submit(now)
+
+        while count < len(calls):
+            self.wait_for_room()
+            self.turns.change(add_some)
 
     def submit_as(self, task_id: bytes, call: PackedCall) -> None:
         """Send a call without a future, under an id that the caller chose and that no outstanding task has."""

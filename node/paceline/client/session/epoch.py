@@ -139,6 +139,11 @@ class Epoch:
         if ledger.batch_is_full or submits.has_window(now):
             self.send_queued(now)
 
+    def send_together(self, now: float) -> None:
+        """Send what is queued, if it fills a Submit or the window has room; else with the next Update."""
+        if self._ledger.batch_is_full or self._submits.has_window(now):
+            self.send_queued(now)
+
     def send_queued(self, now: float, *, prompt: bool = False) -> None:
         """Send all that is queued, unless the leader has just said that it is not ready."""
         if self._retry_at_s == math.inf:

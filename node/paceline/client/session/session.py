@@ -216,6 +216,21 @@ class Session:
             ledger.add(call)
             self.connect(now)
 
+    def submit_together(self, calls: Iterable[Call], now: float, *, prompt: bool = False) -> None:
+        """Submit calls as :meth:`submit` does one, but all of them before the first leaves."""
+        ledger = self.ledger
+        if not ledger.tasks:
+            self._begin_waiting(now)
+        ledger.prompt = ledger.prompt or prompt
+        for call in calls:
+            if call[CALL_OPTIONS]:
+                ledger.note_read_before(call[CALL_ID])
+            ledger.add(call)
+        if self._epoch is not None:
+            self._epoch.send_together(now)
+        else:
+            self.connect(now)
+
     def read(self, task_id: bytes, now: float) -> None:
         """Have the cluster tell how this task ended or ends, whoever submitted it, and take it from nobody. Of one that
         is outstanding here it is told anyway. The shell looks at :attr:`has_room` first."""
