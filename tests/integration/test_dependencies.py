@@ -164,3 +164,31 @@ def test_a_call_by_name_and_a_map_may_depend_on_tasks_too(client: Client) -> Non
     assert client.submit("dependency_tasks.mix", 2, first).result(DEADLINE_S) == tasks.mix(2, 1)
     futures = [client.submit(tasks.mix, number) for number in range(20)]
     assert list(client.map(tasks.mix, range(20), futures)) == [tasks.mix(number, number) for number in range(20)]
+
+
+def test_a_call_whose_input_the_cluster_has_released_meanwhile_is_submitted_again_with_the_value(
+    client: Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    first = client.submit(tasks.wait_for, str(gate), 5)
+    calls = [client._pack(tasks.mix, (7, first), {}), client._pack(tasks.mix.options(after=[first]), (7,), {})]
+    assert all(options is not None for *_, options in calls), "they name it"
+    gate.touch()
+    assert first.result(DEADLINE_S) == 5
+    wait_until(lambda: client.where_is(first)["state"] == "ended", "its result is not released")
+    found = [client._driver.submit(call).result(DEADLINE_S) for call in calls]
+    assert found == [tasks.mix(7, 5), tasks.mix(7)]
+
+
+def test_what_a_dead_task_was_called_with_is_shown_and_it_is_requeued_with_values_alone(
+    client: Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    first = client.submit(tasks.wait_for, str(gate), 5)
+    dead = client.submit(tasks.fail.options(keep_dead=True, confirm="committed"), first)
+    gate.touch()
+    assert isinstance(dead.exception(DEADLINE_S), ValueError)
+    assert repr(client.dead_task(dead.task_id).args) == f"(<the result of task {first.task_id.hex()}>,)"
+    refused = client.requeue(dead.task_id)[dead.task_id.hex()]
+    assert (refused.state, "requeue it with args" in refused.detail) == ("refused", True)
+    assert client.requeue(dead.task_id, args=["again"])[dead.task_id.hex()].state == "requeued"
