@@ -295,7 +295,8 @@ def _unpack_numpy(data: bytes) -> Any:
     return numpy_forms.read(head.unpack(), data, head.tell())
 
 
-def _read_reference(data: bytes) -> Reference:
+def read_reference(data: bytes) -> Reference:
+    """What stands in arguments for the result of a task, for who has no results. Raises ValueError."""
     if len(data) < TASK_ID_BYTES:
         raise ValueError("the id of a task has 16 bytes")
     return Reference(data)
@@ -312,7 +313,6 @@ _READERS: Final[dict[int, Callable[[bytes], object]]] = {
     Ext.TIMEDELTA: lambda data: timedelta(*_fields(data)),
     Ext.ARRAY: _unpack_numpy,
     Ext.SCALAR: _unpack_numpy,
-    Ext.RESULT: _read_reference,
 }
 
 

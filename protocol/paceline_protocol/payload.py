@@ -229,7 +229,7 @@ def unpack_args(
     put: Put | None = None,
 ) -> tuple[list[Any], dict[str, Any]]:
     """The positional and the keyword arguments of pack_args. ``put``: what stands in place of references;
-    without it they are References. Raises as unpack_value does."""
+    without it there may be none. Raises as unpack_value does."""
     if limit_bytes is not None and len(data) > limit_bytes:
         raise PayloadTooLarge(len(data), limit_bytes)
     items = unpack(data, build, put)

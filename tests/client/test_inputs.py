@@ -13,12 +13,12 @@ from paceline.client.inputs import FUTURES, InputsOfCalls, packed_call
 from paceline.errors import ConfigError, InputUnknown, QueueFull, TaskCancelled, UpstreamFailed
 from paceline.worker.inputs import args_with_results
 from paceline_protocol.errors import MalformedPayload, UnserializableValue
-from paceline_protocol.forms import Reference
+from paceline_protocol.forms import Reference, read_reference
 from paceline_protocol.inputs import envelope, split
 from paceline_protocol.limits import MAX_INPUTS
 from paceline_protocol.messages.records import Call, Options, TaskEnd
 from paceline_protocol.options import by_name
-from paceline_protocol.payload import WITH_CLASSES, pack_error, pack_value, unpack_args
+from paceline_protocol.payload import WITH_CLASSES, pack_error, pack_value, unpack_args, unpack_value
 
 OWNER: Any = object()
 ID = b"a call.........."
@@ -147,7 +147,7 @@ def test_a_call_whose_input_the_cluster_has_no_longer_is_packed_with_what_the_cl
     three.resolve(TaskEnd.SUCCEEDED, pack_value(None))
     again = inputs.packed_again(submitted, "over", lambda task_id: True)
     assert again[4] == {"retries": 1, "inputs": tid(2)}
-    (first, (second,)), _ = unpack_args(again[3])
+    (first, (second,)), _ = unpack_args(again[3], put=read_reference)
     assert (first, type(second)) == ((1, 2), Reference)
     two.resolve(TaskEnd.SUCCEEDED, pack_value("two"))
     once_more = inputs.packed_again(again, "over", lambda task_id: True)
@@ -181,3 +181,13 @@ def test_a_worker_that_is_not_given_a_result_says_so() -> None:
     call = packed(future(1))
     with pytest.raises(MalformedPayload, match=f"the result of task {tid(1).hex()} is missing"):
         args_with_results(envelope(call[2], []), call[3])
+
+
+def test_a_reference_stands_in_the_arguments_of_a_call_with_inputs_and_nowhere_else() -> None:
+    call = packed(future(1))
+    for read in (unpack_args, unpack_value):
+        with pytest.raises(MalformedPayload, match="extension 15 of 16 bytes is unknown or out of place"):
+            read(call[2])
+    shown, _ = unpack_args(call[2], put=read_reference)
+    with pytest.raises(UnserializableValue, match="here give its result"):
+        pack_value(shown, None, WITH_CLASSES)

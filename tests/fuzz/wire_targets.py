@@ -22,6 +22,7 @@ from paceline.security import CurveKeys, NodeKeys
 from paceline_protocol import codec
 from paceline_protocol.coded import CodedValue
 from paceline_protocol.errors import FrameTooLarge, LimitExceeded, PayloadError, RemoteProtocolError
+from paceline_protocol.inputs import envelope, open_envelope
 from paceline_protocol.messages.consensus import Config
 from paceline_protocol.payload import (
     WITH_CLASSES,
@@ -160,6 +161,21 @@ def payload_seeds() -> Iterable[bytes]:
     yield b"\2" + pack_error(FileNotFoundError(2, "no such file", "/x"), "")
 
 
+def enveloped(data: bytes) -> str:
+    """PayloadError. Arguments with the results of tasks are the same once they were sent on."""
+    try:
+        found = open_envelope(data)
+    except PayloadError as error:
+        return type(error).__name__
+    must(open_envelope(envelope(*found)) == found, "sent on, the results are others")
+    return f"{len(found[1]):.0f} results"
+
+
+def enveloped_seeds() -> Iterable[bytes]:
+    yield envelope(b"args", [])
+    yield envelope(pack_args([1], {}), [(bytes(16), 1, b"one"), (bytes(range(16)), 2, b"")])
+
+
 # --- streams, keys ----------------------------------------------------------------------------------------------
 
 STREAM_LIMIT_BYTES = 2_000
@@ -226,6 +242,7 @@ def key_question_seeds() -> Iterable[bytes]:
 TARGETS = (
     Target("frame", frame, frame_seeds),
     Target("packed", packed, packed_seeds),
+    Target("enveloped", enveloped, enveloped_seeds, longest_bytes=4_096),
     Target("payload", payload, payload_seeds, longest_bytes=16_384),
     Target("stream", stream, stream_seeds),
     Target("key-question", key_question, key_question_seeds),

@@ -16,6 +16,7 @@ from paceline.client.task_record import losses_of
 from paceline.errors import ConfigError, NotAllowed, ResultUnknown
 from paceline.options import check_seconds
 from paceline_protocol.errors import PayloadError
+from paceline_protocol.forms import read_reference
 from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS, MAX_STRING_CHARS
 from paceline_protocol.messages.client import DeadChanges, DeadState
 from paceline_protocol.messages.records import Options
@@ -325,7 +326,7 @@ def _record_of(row: Mapping[str, Any]) -> DeadRecord:
 
 
 def _details_of(found: Mapping[str, Any]) -> DeadDetails:
-    args, kwargs = unpack_args(found["args"])
+    args, kwargs = unpack_args(found["args"], put=read_reference)
     return DeadDetails(
         record=_record_of(found),
         args=tuple(args),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paceline.client.future import Future
 from paceline.errors import ConfigError, InputUnknown, UpstreamFailed
 from paceline_protocol.errors import FoundReference
-from paceline_protocol.forms import Reference, form_of, is_reference, packable, reference_form
+from paceline_protocol.forms import Reference, form_of, is_reference, packable, read_reference, reference_form
 from paceline_protocol.inputs import AFTER, INPUTS, split, with_ids
 from paceline_protocol.limits import MAX_INPUTS
 from paceline_protocol.messages.records import CALL_ARGS, CALL_ID, CALL_NAME, CALL_OPTIONS, CALL_PRIORITY, Call, Options
@@ -183,7 +183,7 @@ class InputsOfCalls:
             return call
         allows_failed = bool(options.get("allow_failed_inputs"))
         packing = _Packing(None, allows_failed, ended)
-        args, kwargs = unpack_args(call[CALL_ARGS])
+        args, kwargs = unpack_args(call[CALL_ARGS], put=read_reference)
         packed = pack_args(args, kwargs, None, Packers(packing.form_of))
         after: list[bytes] = []
         for task_id in split(options.get(AFTER)):
