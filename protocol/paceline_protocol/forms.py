@@ -82,7 +82,7 @@ def use_futures(*futures: type) -> None:
 
 def is_reference(value: object) -> bool:
     """Whether it stands for the result of a task."""
-    return isinstance(value, (Reference, *_futures))
+    return issubclass(type(value), (Reference, *_futures))  # isinstance() asks the value, which is a user's
 
 
 class Unserializable(Exception):
