@@ -66,6 +66,17 @@ def test_a_task_that_starts_once_goes_nowhere_before_its_start_is_committed() ->
     assert lead.task(1).state == State.DISPATCHED
 
 
+def test_a_node_that_answers_before_it_was_sent_the_task_stops_no_leader() -> None:
+    lead, _ = led("a")
+    lead.submit(lead.client(), 1, **ONCE)
+    lead.dispatched()
+    lead.outcomes("a", 1, 1)
+    lead.leader.tasks.check()
+    lead.commit()
+    assert sent(lead) == {}
+    assert lead.results() == {1: TaskEnd.SUCCEEDED}
+
+
 def test_its_result_waits_for_the_commit() -> None:
     lead, _ = started("a")
     lead.outcomes("a", 1, 1)

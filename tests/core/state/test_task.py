@@ -54,6 +54,12 @@ def test_every_state_that_is_not_final_can_be_left_and_no_final_one_can() -> Non
     assert to_delayed == {Event.POSTPONE}, "a task begins with it, and waits again for a retry alone"
 
 
+@pytest.mark.parametrize("end", [TaskEnd.SUCCEEDED, TaskEnd.FAILED, TaskEnd.CANCELLED, TaskEnd.TIMED_OUT])
+def test_whatever_a_node_says_of_a_live_task_ends_it(end: TaskEnd) -> None:
+    for state in LIVE:
+        assert next_state(state, END_EVENTS[end]) not in LIVE
+
+
 def test_every_end_on_the_wire_has_an_event_that_some_live_state_takes() -> None:
     for end in TaskEnd:
         assert any((state, END_EVENTS[end]) in TRANSITIONS for state in STATE_NAMES)

@@ -114,10 +114,14 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.WAITING, Event.UPSTREAM_FAIL): State.UPSTREAM_FAILED,
     (State.WAITING, Event.CANCEL): State.CANCELLED,
     (State.WAITING, Event.EXPIRE): State.EXPIRED,
-    # The results that it would be called with are too large together; or a node answers for what it can't have had.
+    # The results that it would be called with are too large together.
     (State.WAITING, Event.FAIL): State.FAILED,
+    # A node answers for what it can't have had: no leader stops for that.
     (State.WAITING, Event.SUCCEED): State.SUCCEEDED,
     (State.WAITING, Event.TIME_OUT): State.TIMED_OUT,
+    (State.STARTING, Event.SUCCEED): State.SUCCEEDED,
+    (State.STARTING, Event.FAIL): State.FAILED,
+    (State.STARTING, Event.TIME_OUT): State.TIMED_OUT,
 }
 """The whole life of a task. What is not in this table can't happen; :func:`next_state` raises KeyError on it."""
 
