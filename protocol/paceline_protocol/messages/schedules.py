@@ -88,7 +88,7 @@ class Fired(IntEnum):
     OVERLAPPED = 5  # as it has not ended, nothing
     DEQUEUED = 6  # what was QUEUED has its task now
     BACKFILLED = 7  # somebody wanted the task of this past moment, and it is accepted
-    HAD_TASK = 8  # likewise, but there was a task of it before
+    HAD_TASK = 8  # there was a task of it before, though somebody wants one, or it is due
 
 
 MAKES_TASK: Final = frozenset((int(Fired.FIRED), int(Fired.TRIGGERED), int(Fired.DEQUEUED), int(Fired.BACKFILLED)))

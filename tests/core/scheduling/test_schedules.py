@@ -195,6 +195,30 @@ def test_a_clock_that_is_put_back_fires_nothing_twice() -> None:
 
 
 @source_only
+@pytest.mark.parametrize("has_ended", [False, True])
+@pytest.mark.parametrize("leader", ["the same", "another"])
+def test_a_schedule_that_is_removed_and_added_again_by_a_clock_that_is_behind_fires_nothing_twice(
+    leader: str, has_ended: bool
+) -> None:
+    lead = Scheduled()
+    lead.put()
+    lead.pass_to_ms(MINUTE_MS)
+    if has_ended:
+        lead.end_all()
+    lead.clock.offset_s -= 60
+    assert lead.change("tick", ScheduleOp.REMOVE) == DONE
+    if leader == "another":
+        lead = lead.next_leader()
+    lead.put()
+    assert lead.row().next_ms == BEGIN_MS + MINUTE_MS
+    for minute in (2, 3):
+        lead.pass_to_ms(minute * MINUTE_MS)
+        lead.leader.tasks.check()
+    made = [("tick", MINUTE_MS, Fired.FIRED, 0, True)] if leader == "the same" else []
+    again = [("tick", MINUTE_MS, Fired.HAD_TASK, 0, False), ("tick", 2 * MINUTE_MS, Fired.FIRED, 0, True)]
+    assert lead.firings() == made + again
+
+
 def test_ten_thousand_that_are_due_at_once_take_turns_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule_keeper, "MOMENTS_AT_ONCE", 3)
     lead = Scheduled()

@@ -130,7 +130,7 @@ class ScheduledMoments(Promise):
                 self.broken(f"the moment {event.moment_ms} of {name} fires, and did not wait, or not in front")
             if self._is_running(known):
                 self.broken(f"{name} runs beside an earlier task of its own, which was to end before")
-        elif event.what in (Fired.BACKFILLED, Fired.HAD_TASK):
+        elif event.what == Fired.BACKFILLED or (event.what == Fired.HAD_TASK and event.moment_ms <= known.handled_ms):
             self._fill(event, known)
         else:
             self._meet(event, known)
@@ -159,13 +159,17 @@ class ScheduledMoments(Promise):
         name, moment_ms = event.name, event.moment_ms
         if not known.backfill or known.backfill.pop(0) != moment_ms:
             self.broken(f"the moment {moment_ms} of {name} is backfilled, and did not wait, or not in front")
-        if event.what == Fired.HAD_TASK and fired_id(name, moment_ms) not in self._made:
-            self.broken(f"the moment {moment_ms} of {name} is said to have had its task, and had none")
+        self._check_had_task(event)
         if event.what == Fired.BACKFILLED and known.definition.overlap != Overlap.ALLOW and self._is_running(known):
             self.broken(f"{name} is backfilled beside an earlier task of its own")
 
+    def _check_had_task(self, event: MomentFired) -> None:
+        if event.what == Fired.HAD_TASK and fired_id(event.name, event.moment_ms) not in self._made:
+            self.broken(f"the moment {event.moment_ms} of {event.name} is said to have had its task, and had none")
+
     def _meet(self, event: MomentFired, known: Known) -> None:
         name, moment_ms, when = event.name, event.moment_ms, known.definition.when
+        self._check_had_task(event)
         step_ms = interval_ms(when)
         if known.paused:
             self.broken(f"{name} fires, and is paused")

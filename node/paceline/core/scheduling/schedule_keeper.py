@@ -245,7 +245,9 @@ class ScheduleKeeper:
         for number, moment_ms in enumerate(moments):
             behind_ms = moments[number + 1] if number + 1 < len(moments) else next_ms
             what, task = Fired.FIRED, None
-            if row.definition.overlap != Overlap.ALLOW and (is_running or waiting):
+            if self._was_made(fired_id(row.name, moment_ms)):
+                what = self._had_task
+            elif row.definition.overlap != Overlap.ALLOW and (is_running or waiting):
                 what = Fired.OVERLAPPED
                 if row.definition.overlap == Overlap.QUEUE and waiting < WAITING_LIMIT:
                     what = Fired.QUEUED
@@ -257,6 +259,13 @@ class ScheduleKeeper:
                 is_running = True
             made.append((row.name, moment_ms, int(what), 0 if number else missed, behind_ms, task))
         return made
+
+    @property
+    def _had_task(self) -> Fired:
+        """What becomes of a moment that had its task under a schedule of the same name, which was removed since: so
+        this one was added by a clock that is behind."""
+        is_known = not self._admission.cluster_level.refusal(MODULE_SCHEDULES_LEVEL, "")
+        return Fired.HAD_TASK if is_known else Fired.SKIPPED
 
     def _is_running(self, row: ScheduleRow) -> bool:
         """Whether the log does not have yet that the tasks of earlier firings have ended."""

@@ -137,7 +137,7 @@ class Schedules(Section):
             if not row.waiting or row.waiting[0] != moment_ms:
                 return
             row = row._replace(waiting=row.waiting[1:])
-        elif what in (Fired.BACKFILLED, Fired.HAD_TASK):
+        elif what == Fired.BACKFILLED or (what == Fired.HAD_TASK and moment_ms <= row.handled_ms):
             if not row.backfill or row.backfill[0] != moment_ms:
                 return
             row = row._replace(backfill=row.backfill[1:])
