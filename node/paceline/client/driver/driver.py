@@ -50,7 +50,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
-from paceline_protocol.messages.records import CALL_ID, TASK_ID_BYTES, Call, Options
+from paceline_protocol.messages.records import TASK_ID_BYTES, Call, Options
 from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply, SchedulesReply
 from paceline_protocol.payload import unpack_value
 
@@ -74,6 +74,28 @@ LEADER_FIRST_S: Final = 1.0
 """How long a status waits for the leader when other nodes have answered: an election takes less."""
 
 
+class PacksAgain:
+    """Takes calls that depend on results which the cluster does not have. It knows no Driver, as whoever has this, the
+    thread among them, must not keep a client alive that nobody has any more."""
+
+    def __init__(self, session: Session, connections: Connections, inputs: InputsOfCalls) -> None:
+        self._session = session
+        self._connections = connections
+        self._inputs = inputs
+
+    def __call__(self, call: Call, detail: str) -> Exception | None:
+        """Under the lock: what this client has of the inputs by now it gives itself, and submits the call again.
+        Returns why it can't."""
+        try:
+            again = self._inputs.packed_again(call, detail, self._session.ledger.is_accepted)
+        except (InputUnknown, UpstreamFailed, PayloadError) as error:
+            return error
+        now = time.monotonic()
+        self._session.submit(again, now)
+        self._connections.flush(now)
+        return None
+
+
 class Driver:
     """The session, its sockets, and the threads that wait."""
 
@@ -89,8 +111,8 @@ class Driver:
         self.session = session
         self._connections = Connections(session, keys)
         self._sampler = Sampler(trace_every)
-        self.resolver = Resolver(self._sampler, self._pack_again)
         self._inputs = InputsOfCalls()
+        self.resolver = Resolver(self._sampler, PacksAgain(session, self._connections, self._inputs))
         self.turns = Turns(session, self._connections, self.resolver)
         self.background = Background(session, self.turns, self.resolver)
         self._discovering = (
@@ -190,19 +212,6 @@ class Driver:
             call = (*call[:3], self._sampler.sample(task_id, call[3], time.monotonic_ns()))
         self.session.submit((task_id, *call), now, prompt=self._prompt)
         return future
-
-    def _pack_again(self, call: Call, detail: str) -> None:
-        """Under the lock: the cluster does not have a result on which this call depends. What this client has of its
-        inputs by now it gives itself."""
-        task_id = call[CALL_ID]
-        try:
-            again = self._inputs.packed_again(call, detail, self.session.ledger.is_accepted)
-        except (InputUnknown, UpstreamFailed, PayloadError) as error:
-            self.resolver.fail(task_id, error)
-            return
-        now = time.monotonic()
-        self.session.submit(again, now)
-        self._connections.flush(now)
 
     def ended(self, name: str, error: Exception) -> Future[Any]:
         """The future of a call that is not submitted, as it is known how it would end."""

@@ -16,7 +16,7 @@ from paceline.client.driver.interrupts import is_main_thread, is_of_handler
 from paceline.client.future import REFUSED, Callback, Future
 from paceline.client.session.output import Output
 from paceline.client.session.sampling import Sampler
-from paceline_protocol.messages.records import Call
+from paceline_protocol.messages.records import CALL_ID, Call
 
 _logger = logging.getLogger("paceline.client")
 
@@ -25,8 +25,9 @@ class Resolver:
     """``eager``: how many futures have callbacks that wait; a relay counts as one, for ever. ``ended``: the futures
     whose callbacks are due."""
 
-    def __init__(self, sampler: Sampler, pack_again: Callable[[Call, str], None] | None = None) -> None:
-        """``pack_again``: takes a call that depends on a result which the cluster does not have."""
+    def __init__(self, sampler: Sampler, pack_again: Callable[[Call, str], Exception | None] | None = None) -> None:
+        """``pack_again``: takes a call that depends on a result which the cluster does not have, and why that is. It
+        submits it again, or returns why it can't be."""
         self.ended: deque[Future[Any]] = deque()
         self._futures: dict[bytes, Future[Any]] = {}
         self._made_again: dict[bytes, Future[Any]] = {}  # of tasks that anybody may have submitted, also this client
@@ -59,10 +60,6 @@ class Resolver:
         """Somebody wants to know how this task ends, or ended."""
         self._made_again[future.task_id] = future
 
-    def fail(self, task_id: bytes, error: Exception) -> None:
-        """The task of a call is not submitted any more."""
-        self._end(task_id, REFUSED, error)
-
     def relay_to(self, relay: Callable[[Output], None]) -> None:
         """From now on ``relay`` takes what the session has to say, and counts on hearing it promptly."""
         self._relay = relay
@@ -80,8 +77,9 @@ class Resolver:
             results.clear()
         while output.over:
             call, detail = output.over[0]
-            if self._pack_again is not None:
-                self._pack_again(call, detail)
+            error = None if self._pack_again is None else self._pack_again(call, detail)
+            if error is not None:
+                self._end(call[CALL_ID], REFUSED, error)
             output.over.pop(0)
         if failed:
             for task_id, error in failed:
