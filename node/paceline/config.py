@@ -138,6 +138,9 @@ def cluster_path_from_environment(environment: Mapping[str, str] = os.environ) -
 ASYNC_SLOTS = 100
 ASYNC_SLOTS_MAX = 65_536
 WORKERS_MAX = 4_096
+MAX_PARKED = 64
+PARKED_PER_WORKER = 8
+MAX_PARKED_MAX = 16_384
 
 # --- a node -----------------------------------------------------------------------------------------------------
 
@@ -171,6 +174,7 @@ class NodeConfig:
     tags: tuple[str, ...] = ()  # that tasks may ask for
     resources: tuple[str, ...] = ()  # NAME=AMOUNT, which tasks may take parts of; beside what the machine has
     gpus: tuple[int, ...] = field(default_factory=usable_gpus)  # the numbers of those that the machine has
+    max_parked: int | None = None  # tasks that wait for others, and whose slots others have; None: see most_parked
     async_slots: int = ASYNC_SLOTS  # async tasks that one worker runs at once; 1: one after the other, as others
     worker_max_age_s: float | None = None
     worker_max_rss_bytes: int | None = None
@@ -225,6 +229,11 @@ class NodeConfig:
     @property
     def most_workers(self) -> int:
         return self.workers if self.max_workers is None else self.max_workers
+
+    @property
+    def most_parked(self) -> int:
+        """How many tasks may have given their slots back: each has a process."""
+        return max(MAX_PARKED, PARKED_PER_WORKER * self.most_workers) if self.max_parked is None else self.max_parked
 
     @property
     def replaces_workers(self) -> bool:
@@ -303,6 +312,7 @@ class NodeConfig:
             _check_range("--min-workers", self.workers, 1, self.max_workers)
         if self.workers and not self.modules:
             raise ConfigError("no module is named; name the modules that hold the tasks, or say --workers 0")
+        _check_range("--max-parked", self.most_parked, 0, MAX_PARKED_MAX)
         _check_range("--async-slots", self.async_slots, 1, ASYNC_SLOTS_MAX)
         if self.queues is not None:
             self._validate_queues(self.queues)

@@ -1,6 +1,7 @@
-"""The deadline of the task that runs in this process, which the calls that it makes have, too.
+"""The task that runs in this process, as the clients in it need to know it: its deadline, which the calls that it makes
+have, too; and whom to tell that it waits for another task.
 
-Clients ask for it, and only a worker knows it; neither has to import the other.
+Only a worker knows of it; neither has to import the other.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from typing import Final
 
 
 class ParentDeadline:
-    """``ask`` returns milliseconds since 1970, 0 if no task runs, or it has no deadline; set by a worker. None in a
-    process that is none."""
+    """``ask`` returns milliseconds since 1970, 0 if no task runs, or it has no deadline. ``waits`` takes the id of a
+    task that is waited for in this thread; it returns what to call as soon as that is over, None if no task waits by
+    that. Both are set by a worker, and None in a process that is none."""
 
     ask: Callable[[], int] | None = None
+    waits: Callable[[bytes], Callable[[], None] | None] | None = None
 
 
 PARENT: Final = ParentDeadline()

@@ -30,6 +30,15 @@ def square_elsewhere(number: int) -> int:
 
 
 @task
+def fibonacci(number: int) -> int:
+    """By recursion: each waits for two others."""
+    if number < 2:
+        return number
+    one, other = fibonacci.submit(number - 1), fibonacci.submit(number - 2)
+    return one.result(60.0) + other.result(60.0)
+
+
+@task
 def square_held_up(number: int) -> int:
     """The same, and says soon if that takes long."""
     parents.WARN_AFTER_S = 0.3

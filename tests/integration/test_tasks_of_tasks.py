@@ -20,15 +20,21 @@ def test_a_task_gets_the_result_of_a_task_that_it_submits(secure: bool, monkeypa
 
 @pytest.mark.parametrize("task", ["square_held_up", "square_awaited"])
 def test_parents_that_hold_every_worker_say_so(task: str) -> None:
-    with Cluster.local(TASKS, workers=2, async_slots=1) as cluster, cluster.client() as client:
+    with Cluster.local(TASKS, workers=2, async_slots=1, max_parked=0) as cluster, cluster.client() as client:
         log = cluster.nodes[0]._log_path
         wait_until(lambda: client.status()["nodes"][0]["slots"] == 2, "both workers are ready")
         parents = [client.submit(f"sample_tasks.{task}", number) for number in (7, 8)]
         wait_until(lambda: "has waited" in log.read_text(), lambda: f"a parent says that it waits: {log.read_text()}")
         said = log.read_text()
         assert "for task sample_tasks.square (" in said
-        assert "Run fewer such tasks at a time than there are workers" in said
+        assert "--max-parked" in said
         assert not any(parent.done() for parent in parents)
+
+
+def test_recursion_deeper_than_the_slots_ends() -> None:
+    with Cluster.local(TASKS, workers=2) as cluster, cluster.client() as client:
+        assert client.submit("sample_tasks.fibonacci", 7).result(DEADLINE_S) == 13
+        wait_until(lambda: client.status()["nodes"][0]["slots"] == 2, "stand-ins are no slots")
 
 
 def test_parents_that_await_hold_no_worker_that_their_children_need() -> None:

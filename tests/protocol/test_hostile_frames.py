@@ -17,6 +17,7 @@ from paceline_protocol.messages import Message
 from paceline_protocol.messages.children import (
     CleaningUp,
     Done,
+    GoesOn,
     LoopBlocked,
     MetricsReply,
     MetricsRequest,
@@ -26,6 +27,7 @@ from paceline_protocol.messages.children import (
     ServeAsync,
     Stop,
     StopAttempts,
+    Waits,
     WorkerFailed,
     WorkerReady,
 )
@@ -110,6 +112,7 @@ from paceline_protocol.messages.work import (
     NodeBeat,
     NodeOutcomes,
     OwnSchedules,
+    Parked,
     RemarkAnswer,
     RemarkQuery,
     Revoke,
@@ -238,6 +241,9 @@ EXAMPLES: list[Message] = [
     ServeAsync(100),
     StopAttempts((ID,)),
     LoopBlocked("add", 250),
+    Waits(ID, ID),
+    GoesOn(ID),
+    Parked(3, 1, ((ID, ID),)),
     MetricsRequest(),
     MetricsReply(b"payload"),
     Trace(b"i" * 16, ((2, 5), (5, 7))),

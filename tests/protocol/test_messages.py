@@ -84,6 +84,7 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(120, 130): WorkMessage, range(170, 173): ClientMessage, range(173, 175): ClientReply}
     groups |= {range(175, 176): WorkMessage, range(196, 197): WorkMessage}
     groups |= {range(200, 202): WorkMessage, range(202, 203): ClientReply}
+    groups |= {range(210, 212): WorkerMessage, range(212, 213): WorkMessage}
     groups |= {range(180, 185): ClientMessage, range(185, 190): ClientReply}
     groups |= {range(120, 130): WorkMessage}
     for kind, (cls, _) in codec.KINDS.items():

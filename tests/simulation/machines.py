@@ -160,6 +160,7 @@ class SimulatedNode:
             save_identity=self._save_identity,
         )
         self.workers = []
+        self.slots = world.workers_per_node
         for _ in range(world.workers_per_node):
             self.add_worker()
         world.say(f"{self.address} starts as {self.identity.node_id}, {len(recovered.entries)} entries on disk")

@@ -27,6 +27,8 @@ STOPS, RETURNS = b"\xfd" * ARGS_BYTES, b"\xfb" * ARGS_BYTES
 """With these a task would take as long, but does as :func:`when_asked` says."""
 LEAVES = b"\xfe" * ARGS_BYTES
 """With these arguments a task leaves something that its worker has to end before it begins another."""
+WAITS = b"\xfc" * ARGS_BYTES
+"""With these arguments a task submits another one, and ends once that has."""
 FAILS_TWICE = b"\x02" * ARGS_BYTES
 """With these arguments a flaky task fails twice."""
 UNTIL_IT_SUCCEEDS: Options = {"retries": 2, "backoff": 40, "jitter": 1}
@@ -89,6 +91,8 @@ def takes_s(name: str, args: bytes, rng: Random) -> float:
     """How long a run takes."""
     if args in (LASTS, STOPS, RETURNS):
         return LASTS_S
+    if args == WAITS:
+        return inf
     if args == LEAVES:
         return 0.001
     return rng.uniform(0.0, SLEEPS_S) if name == SLEEP else rng.choice((0.0, 0.0, 0.001, 0.02))

@@ -59,6 +59,7 @@ from simulation.oracle.rivals import Rivals
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
 from simulation.oracle.schedules import ScheduledMoments
+from simulation.oracle.slots import Slots
 from simulation.oracle.steady_leader import SteadyLeader
 from simulation.oracle.stopping import Stopping
 from simulation.oracle.time_limits import TimeLimits
@@ -376,6 +377,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (BoundedWaits, [submitted(), told(DONE, at_s=99.0)]),
     (BoundedWaits, [CALM, submitted(LATER), told(DONE, at_s=99.0)]),
     (BoundedWaits, [CALM, e.Burst(1.0), submitted(), told(DONE, at_s=99.0)]),
+    (Slots, [e.Bound(1.0, "a", 1, 2), e.Bound(1.0, "a", 2, 2)]),
     (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.8, "a", "b")]),
     (FreeSlots, [submitted(), waits(1.0, "a"), waits(9.0, "a"), waits(9.5, "a", "b")]),
     (FreeSlots, [submitted(), waits(1.0, "a", "b"), waits(1.7, "c", "b"), waits(2.4, "c", "b")]),
@@ -532,6 +534,7 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         [submitted(), waits(1.0, "a", "b"), waits(1.9, "a", "b")],
         "waits at a for 0.900 s, and b could run it",
     ),
+    (Slots, [e.Bound(1.0, "a", 3, 2)], "3 of its workers are busy"),
     (FreeSlots, [submitted(), waits(1.0, "a", "a"), waits(1.9, "a", "a")], "and a could run it"),
     (Retries, [submitted(AGAIN), retried()], "no worker has said that it failed"),
     (Retries, [submitted(AGAIN), failed(), retried(), retried()], "attempt 1 counts twice"),

@@ -89,6 +89,7 @@ from paceline.core.work.held import HeldTasks
 from paceline.core.work.kept_remarks import KeptRemarks
 from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.limits import LimitedTask, TimeLimits
+from paceline.core.work.parking import Parking
 from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.core.work.worker_slot import WorkerSlot
@@ -107,6 +108,7 @@ from simulation import (
     key_faults,
     limit_faults,
     owner_faults,
+    parking_faults,
     place_faults,
     queue_faults,
     record_faults,
@@ -888,6 +890,26 @@ FAULTS = [
         limit_faults.forget_for_what,
         "core.work.test_limits:test_a_task_whose_worker_was_killed_for_it_has_timed_out_and_is_not_lost",
     ),
+    # tasks that wait for tasks
+    Fault(
+        "a leader counts a task that waits as one that runs",
+        LiveTasks,
+        "park",
+        parking_faults.never_give_slots_back,
+    ),
+    Fault(
+        "a node keeps the slots of tasks that wait",
+        Parking,
+        "count",
+        parking_faults.park_nobody,
+    ),
+    Fault(
+        "a task that goes on has given two slots back",
+        Parking,
+        "room",
+        parking_faults.count_twice,
+        finding="of its workers are busy",
+    ),
     # many tasks at once in a worker
     Fault(
         "an async worker is given more than it has room for",
@@ -1574,7 +1596,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 252
+PLANTED = 255
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -12,12 +12,23 @@ from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.cancelled import STOPPED
 from paceline_protocol.codec import decode, encode
 from paceline_protocol.inputs import is_enveloped, open_envelope
-from paceline_protocol.messages.children import CleaningUp, Done, Remarks, Run, ServeAsync, Stop, StopAttempts
+from paceline_protocol.messages.children import (
+    CleaningUp,
+    Done,
+    GoesOn,
+    Remarks,
+    Run,
+    ServeAsync,
+    Stop,
+    StopAttempts,
+    Waits,
+)
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.payload import pack_value
 from simulation import tasks
 from simulation.oracle.events import (
     AskedToStop,
+    Bound,
     CalledWith,
     DrainKills,
     Finished,
@@ -37,6 +48,8 @@ if TYPE_CHECKING:
 
 NOTICED_S = (0.005, 0.03)
 """From when a worker is killed until its node notices, behind all that it had written."""
+HEARD_S = 0.05
+"""By then a node has read what a worker has said."""
 SEEN_WITHIN_S = 0.01
 """What a node writes into the memory that it shares with a worker is seen by then."""
 
@@ -52,6 +65,8 @@ class Given:
     outcome: Outcome | None
     leaves_s: float = 0.0
     when_asked: WhenAsked = WhenAsked.GOES_ON
+    waits_for: bytes = b""  # the task whose end it waits for
+    went_on_at: float = -inf  # and does no more
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +113,22 @@ class SimulatedWorker:
             return []
         return self.queue if self.cleaning_up is not None else self.queue[1:]
 
+    def is_busy(self, now: float) -> bool:
+        """Whether it has tasks, and does not wait for another one, as far as its node can have heard."""
+        waits = any(given.waits_for or now < given.went_on_at + HEARD_S for given in self.queue)
+        return bool(self.queue or self.unread) and not waits
+
+    def look_after_parent(self, node: SimulatedNode) -> None:
+        """The task that it runs waits for another one: see whether that has ended."""
+        first = self.queue[0] if self.queue else None
+        if first is None or not first.waits_for or first.due < inf or self.dies_at < inf:
+            return
+        if node.world.stories[first.waits_for].outcome is not None:
+            node.world.events["task that goes on as what it waited for has ended"] += 1
+            self.endpoint.send(encode(GoesOn(first.task_id)))
+            first.waits_for, first.went_on_at = b"", node.world.now
+            first.due = node.world.now + node.world.rng.uniform(0.0, 0.1)
+
     @property
     def task_ids(self) -> list[bytes]:
         """All that it has and has not answered for."""
@@ -124,6 +155,12 @@ class SimulatedWorker:
             ids, units = tuple(each[0] for each in have), tuple(each[1] for each in have)
             has = WorkersHave(node.world.now, node.identity.node_id, ids, node.tags, node.amounts, units)
             node.world.oracle.hear(has)
+            have = [task_id for worker in node.workers for task_id in worker.task_ids]
+            oracle = node.world.oracle
+            oracle.hear(WorkersHave(node.world.now, node.identity.node_id, tuple(have), node.tags, node.amounts))
+        if not self.room:
+            others = [each for each in node.workers if each.is_busy(node.world.now) and not each.room]
+            node.world.oracle.hear(Bound(node.world.now, node.identity.node_id, len(others), node.slots))
         limit = node.world.settings.worker_max_tasks
         if 0 < limit < len(self.given):
             raise InvariantBroken(
@@ -302,6 +339,10 @@ class SimulatedWorker:
             first = self.queue[0]
             if not any(self.begun <= through and node.now >= since for since, through in self.withheld):
                 self._starts(node, first.task_id, first.attempt)
+                if first.due == inf and first.outcome is not None:
+                    world.events["task that waits for another"] += 1
+                    first.waits_for = world.child_of(first.task_id)
+                    self.endpoint.send(encode(Waits(first.task_id, first.waits_for)))
                 self._look(world.now)
                 break
             world.events["task that was taken back from a worker"] += 1
@@ -331,6 +372,19 @@ class SimulatedChildren:
         for _ in range(count):
             self._node.add_worker()
         return True
+
+    def grow(self, count: int) -> None:
+        for _ in range(count):
+            self._node.world.events["stand-in started"] += 1
+            self._node.add_worker()
+
+    def let_go(self, worker_id: bytes) -> None:
+        worker = self._find(worker_id)
+        if worker is not None:
+            worker.is_replaced = True  # nobody is to come in its place
+
+    def give_up_one(self) -> bool:
+        return False
 
     def ready(self, worker_id: bytes, names: tuple[str, ...]) -> bool:
         return True

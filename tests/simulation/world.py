@@ -46,7 +46,7 @@ from simulation.oracle.record import Story
 from simulation.oracle.timing import DEADLINE, EXPIRES
 from simulation.schedules import ScheduleUse
 from simulation.stale_frames import RememberingNetwork
-from simulation.tasks import ARGS_BYTES, LASTS, LEAVES, STOPS, TO_STOP
+from simulation.tasks import ARGS_BYTES, LASTS, LEAVES, STOPS, TO_STOP, WAITS
 from simulation.wall_clocks import right_ms
 from simulation.watcher import Watcher
 
@@ -92,6 +92,7 @@ REPLACED_AFTER_TASKS = 5
 ASKS_HOW_FAR = 7
 """In one world of so many."""
 ASYNC_SLOTS = 3
+MAX_PARKED = 64
 """Of one worker, in a third of the worlds."""
 NARROW_WINDOW_BYTES = 200  # of outcomes on their way to a leader: three, or one with a payload; so of arguments
 NARROW = ClientBounds(window_bytes=400, waiting_bytes=1_200, all_waiting_bytes=2_000, waits_too=2)
@@ -140,6 +141,7 @@ class World:
             timing=Timing(),
             attempt_limit=1_000,  # deaths here say nothing about the task
             async_slots=ASYNC_SLOTS if self.has_async else 1,
+            max_parked=MAX_PARKED,
             worker_max_tasks=REPLACED_AFTER_TASKS if seed % 4 == 3 else 0,
             log_keep_entries=self.rng.choice((8, 256, 4_096)),
             log_keep_bytes=self.rng.choice((2_000, 16 << 20)),
@@ -159,6 +161,7 @@ class World:
         self.network = self.make_network()
         self.events: Counter[str] = Counter()
         self.may_die: dict[bytes, Call] = {}  # tasks that are kept if they die, by id
+        self.children: dict[bytes, bytes] = {}  # of tasks that wait for others: the others
         self.keyed: dict[bytes, Call] = {}  # calls with a key, by id
         self.directory = Path(tempfile.mkdtemp(prefix="paceline-world-", dir=memory()))
         self.writers: list[Writer] = []
@@ -514,6 +517,7 @@ class World:
             self._use_for_large_tasks()
         self._lose_a_client()
         self._ask_how_far()
+        self._wait_for_tasks_in_tasks()
         if self.drains:
             self._drain_in_calm()
 
@@ -564,6 +568,30 @@ class World:
             client.submit(args, options, name=tasks.FLAKY)
             for _ in range(3):
                 client.submit(STOPS, {"cancel_grace": 1_000}, name=tasks.FLAKY)
+        while not client.is_done:
+            self._wait(Wait.RESULTS, since)
+
+    def child_of(self, task_id: bytes) -> bytes:
+        """The task that this one submits, and waits for."""
+        if task_id not in self.children:
+            self.children[task_id] = self.clients[0].submit(bytes(ARGS_BYTES))
+        return self.children[task_id]
+
+    def _wait_for_tasks_in_tasks(self) -> None:
+        """More tasks than there are slots wait for others. Then others come, for which there are more workers than
+        slots by then."""
+        since, client = self.now, self.rng.choice(self.clients)
+        parents = len(self.nodes) * self.workers_per_node + 2
+        for _ in range(parents):
+            client.submit(WAITS)
+        while not (client.is_done and self.clients[0].is_done):
+            self._wait(Wait.RESULTS, since)
+            for node in self.nodes:
+                for worker in node.workers:
+                    worker.look_after_parent(node)
+        since = self.now
+        for _ in range(4 * parents):
+            client.submit(STOPS, {"time_limit": 50})
         while not client.is_done:
             self._wait(Wait.RESULTS, since)
 

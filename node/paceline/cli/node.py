@@ -68,6 +68,12 @@ NAMES_SHOWN = 5
     help="Async tasks that a worker for them runs at once: 1 to 65,536. Default: 100.",
 )
 @setting(
+    "--max-parked",
+    type=int,
+    metavar="N",
+    help="Tasks that wait for others, and give their slots back: 0 to 16,384. Default: 64, or 8 for each worker.",
+)
+@setting(
     "--queues",
     metavar="QUEUE,...",
     help="Take tasks of these queues alone. Default: of all.",

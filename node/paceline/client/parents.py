@@ -1,8 +1,9 @@
-"""Tasks that wait for tasks: a client in a worker says so when nobody can run what its task waits for.
+"""Tasks that wait for tasks: a client in a worker says that its task waits, and when nobody can run what it waits for.
 
-A task that waits holds its worker. When every worker runs such a task, what they wait for never starts, and nothing
-fails: so whoever has waited for long asks the leader, and if no worker is free for the other task, the worker's log
-tells. That may be a busy hour and no deadlock; the line says what to look at, and is repeated seldom.
+A task that waits gives its slot back (``core/work/parking.py``), unless too many do already. Then what they wait for
+may never start, and nothing fails: so whoever has waited for long asks the leader, and if no worker is free for the
+other task, the worker's log tells. That may be a busy hour and no deadlock; the line says what to look at, and is
+repeated seldom.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from paceline.errors import PacelineError
+from paceline.parent_deadline import PARENT
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.payload import unpack_value
 
@@ -39,7 +41,17 @@ class ParentWatch:
         self._quiet_until_s = 0.0
 
     def wait(self, wait_until: Wait, ready: Callable[[], object], timeout_s: float | None, future: Future[Any]) -> bool:
-        """Wait as ``wait_until`` does, and look after ``future`` if that takes long."""
+        """Wait as ``wait_until`` does, with the slot given back, and look after ``future`` if that takes long."""
+        goes_on = None if PARENT.waits is None or ready() else PARENT.waits(future.task_id)
+        try:
+            return self._wait(wait_until, ready, timeout_s, future)
+        finally:
+            if goes_on is not None:
+                goes_on()
+
+    def _wait(
+        self, wait_until: Wait, ready: Callable[[], object], timeout_s: float | None, future: Future[Any]
+    ) -> bool:
         began_s = time.monotonic()
         if timeout_s is not None and timeout_s <= WARN_AFTER_S:
             return wait_until(ready, timeout_s)
@@ -71,9 +83,9 @@ class ParentWatch:
             return
         self._quiet_until_s = now + WARN_AGAIN_AFTER_S
         _logger.warning(
-            "a task in this worker has waited %g s for task %s (%s), which has not started: %s. A task that waits "
-            "holds its worker: if all of these wait for others, none of them ever ends. Run fewer such tasks at a time "
-            "than there are workers, add workers, or submit and return without waiting (docs/tasks.md)",
+            "a task in this worker has waited %g s for task %s (%s), which has not started: %s. If more tasks wait for "
+            "others than --max-parked, those beyond hold their workers, and none of them may ever end. Raise it, run "
+            "fewer such tasks at a time, or submit and return without waiting (docs/tasks.md)",
             WARN_AFTER_S,
             future.name,
             future.task_id.hex(),

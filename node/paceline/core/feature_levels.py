@@ -24,7 +24,7 @@ from typing import Final
 from paceline_protocol import options
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import Options
-from paceline_protocol.messages.work import DEMAND_LEVEL, QUIET_LEVEL
+from paceline_protocol.messages.work import DEMAND_LEVEL, PARKED_LEVEL, QUIET_LEVEL
 
 LEVELS: Final[dict[int, str]] = {
     1: "tasks, their attempts, results and releases; configurations",
@@ -49,6 +49,7 @@ LEVELS: Final[dict[int, str]] = {
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys",
     options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
     options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules, and backfills",
+    PARKED_LEVEL: "tasks that give their slots back while they wait for others",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

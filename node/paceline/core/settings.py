@@ -39,6 +39,7 @@ class Settings:
     tags: str = ""  # that this node has, as places.py writes them
     amounts: str = ""  # of resources, likewise: what the tasks that run here may take together
     units: Units = ()  # of those of them whose units have numbers
+    max_parked: int = 0  # tasks that have given their slots back as they wait for others; each has a process
     async_slots: int = 1  # async tasks at once in one worker; 1: they run as others do
 
     node_timeout_s: float = 1.5  # a node silent for this long has lost its tasks

@@ -70,6 +70,7 @@ class Cluster:
         workers: int = 2,
         max_workers: int | None = None,
         async_slots: int = ASYNC_SLOTS,
+        max_parked: int | None = None,
         journal: str = "memory",
         secure: bool = False,
         metrics: bool = False,
@@ -81,8 +82,9 @@ class Cluster:
         ``modules`` hold the tasks: module names, paths of .py files, or modules. ``environment`` replaces that of the
         nodes and their workers. ``max_workers``: so many each node has while tasks wait, and ``workers`` otherwise;
         None: always as many. ``async_slots``: how many async tasks each node runs at once, beside what its
-        ``workers`` run. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as the
-        block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
+        ``workers`` run. ``max_parked``: how many tasks of each node give their slots back while they wait for others;
+        None: 64, or 8 for each worker. With ``journal`` "fsync" or "os" each node keeps its log on disk, for as long as
+        the block: a node that is killed can be started again. ``secure`` encrypts every connection, with new keys.
         ``drain_timeout``: so many seconds what a node runs may take to end once that is terminated; then another one
         runs it. With ``metrics`` each node serves them, at its ``metrics_address``. Raises ConfigError for what can't
         be used.
@@ -99,6 +101,9 @@ class Cluster:
             "--metrics",
             "127.0.0.1:0" if metrics else "off",
         ]
+        if max_parked is not None:
+            _check_count("max_parked", max_parked, 0)
+            options += ["--max-parked", str(max_parked)]
         cluster_file = new_cluster(nodes) if secure else None
         if async_slots != ASYNC_SLOTS:
             options += ["--async-slots", str(async_slots)]

@@ -13,13 +13,14 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from paceline.core.node import NodeCore
+from paceline.core.work.parking import ANY_SLOTS
 from paceline.core.work.slots import ASYNC_WORKERS
 from paceline.core.work.worker_slot import CLEAN_UP_S, WorkerSlot
 from paceline.runtime.children import causes
 from paceline.runtime.children.interface import Children
 from paceline.runtime.children.lifetimes import OUTDATED, RELOAD_PATIENCE_S, Finding, Lifetimes
 from paceline.runtime.children.pool import ChildEnd
-from paceline.runtime.children.scaling import NOT_NEEDED, Scaling
+from paceline.runtime.children.scaling import NOT_NEEDED, Scaling, StandIns
 from paceline.runtime.counters import Counters
 from paceline.runtime.transport.transport import Source, Transport
 from paceline_protocol.codec import decode_defaults, decode_fields, decode_own_schedules, encode
@@ -28,12 +29,14 @@ from paceline_protocol.limits import MAX_BATCH_ITEMS
 from paceline_protocol.messages.children import (
     CleaningUp,
     Done,
+    GoesOn,
     LoopBlocked,
     MetricsReply,
     MetricsRequest,
     Remarks,
     ServeAsync,
     StopAttempts,
+    Waits,
     WorkerFailed,
     WorkerReady,
 )
@@ -84,6 +87,7 @@ class ChildFrames:
         self.respawn_at = inf
         self.lifetimes = lifetimes
         self.scaling = scaling
+        self.stand_ins = StandIns()
         self._core = core
         self._transport = transport
         self._counters = counters
@@ -99,6 +103,8 @@ class ChildFrames:
                 CleaningUp: self._on_cleaning_up,
                 Remarks: self._on_remarks,
                 LoopBlocked: self._on_loop_blocked,
+                Waits: self._on_waits,
+                GoesOn: self._on_goes_on,
                 WorkerReady: self._on_worker_ready,
                 WorkerFailed: self._on_failed,
             },
@@ -137,6 +143,12 @@ class ChildFrames:
         if worker_id in self._core.leader_link.slots.async_workers:
             self._counters.loops_blocked += 1
             self._counters.loops_blocked_s += min(said.blocked_ms, LONGEST_BLOCK_MS) / 1_000
+
+    def _on_waits(self, worker_id: bytes, said: Waits, now: float) -> None:
+        self._core.on_worker_waits(worker_id, said.id, said.waits_for, now)
+
+    def _on_goes_on(self, worker_id: bytes, said: GoesOn, now: float) -> None:
+        self._core.on_worker_goes_on(worker_id, said.id)
 
     def _on_worker_ready(self, worker_id: bytes, ready: WorkerReady, now: float) -> None:
         if not self._introduces_itself(worker_id):
@@ -229,6 +241,37 @@ class ChildFrames:
             self._stands_in(children.replace(b"", now), now)  # a spare that is ready, in nobody's place
             self.respawn_at = children.next_respawn(now)
 
+    def start_stand_ins(self, now: float) -> None:
+        """Tasks wait for the slots of tasks that wait for others."""
+        slots, children = self._core.leader_link.slots, self._children
+        slots.lacks_stand_ins = False
+        if children is None or not slots.draining.takes_tasks:
+            return
+        more = self.stand_ins.start(slots.parking.count, len(slots.queue), now)
+        if more:
+            slots.parking.slots = self.scaling.size or slots.slots
+            _logger.info("%d tasks wait for others: %d more workers are started", slots.parking.count, more)
+            self._start(children, more, now)
+
+    def dismiss_stand_in(self, now: float) -> None:
+        """Have one leave that was not needed for long."""
+        slots = self._core.leader_link.slots
+        if self._children is None or not self.stand_ins.may_leave(slots.parking.count, now):
+            return
+        leaver = self._leaver()
+        if leaver is not None:
+            self.stand_ins.leaves()
+            slots.leave(leaver.worker_id, NOT_NEEDED)
+        elif self._children.give_up_one():
+            self.stand_ins.leaves()
+            self.respawn_at = self._children.next_respawn(now)
+
+    def _leaver(self) -> WorkerSlot | None:
+        """A worker that has nothing to do, if there is one."""
+        workers = self._core.leader_link.slots.workers.values()
+        idle = (each for each in workers if not (each.is_async or each.running or each.is_leaving or each.is_ending))
+        return next(idle, None)
+
     def stop_tasks(self) -> None:
         """Have workers asked to stop what somebody wants cancelled."""
         slots = self._core.leader_link.slots
@@ -298,10 +341,12 @@ class ChildFrames:
         """Have more workers if tasks wait that they could run, and fewer if they have long had nothing to do."""
         link, children, scaling = self._core.leader_link, self._children, self.scaling
         slots = link.slots
-        idle = [each for each in slots.workers.values() if not (each.is_async or each.running)]
-        ready = slots.plain_workers
+        if slots.parking.slots != ANY_SLOTS:
+            slots.parking.slots = scaling.size
+        ready = slots.slots
+        running = sum([1 for each in slots.workers.values() if each.running and not each.is_async])
         # One that has just answered is about to get the task that waits here.
-        busy = min(ready, ready - len(idle) + len(slots.queue))
+        busy = min(ready, running - slots.parking.count + len(slots.queue))
         wanted, link.more_wanted = link.more_wanted, 0
         scaling.look(busy, now)
         if children is None or not slots.draining.takes_tasks:
@@ -316,7 +361,7 @@ class ChildFrames:
             if ready < scaling.size:
                 self._give_up_one(children, now)
                 return
-            leaver = next((each for each in idle if not (each.is_leaving or each.is_ending)), None)
+            leaver = self._leaver()
             if leaver is not None:
                 scaling.shrink()
                 slots.leave(leaver.worker_id, NOT_NEEDED)
@@ -330,6 +375,9 @@ class ChildFrames:
 
     def _start_more(self, children: Children, count: int, now: float) -> None:
         _logger.info("tasks wait: %d more workers are started, for %d in all", count, self.scaling.size)
+        self._start(children, count, now)
+
+    def _start(self, children: Children, count: int, now: float) -> None:
         children.grow(count)
         for _ in range(count):
             self._stands_in(children.replace(b"", now), now)  # a spare that is ready, in nobody's place

@@ -47,6 +47,7 @@ def settings_of(config: NodeConfig) -> Settings:
         tags=config.tags_text,
         amounts=config.amounts_text,
         units=config.units,
+        max_parked=config.most_parked,
         async_slots=config.async_slots,
         payload_limit_bytes=config.payload_limit_bytes,
         queue_limit_tasks=config.queue_limit_tasks,

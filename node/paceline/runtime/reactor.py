@@ -182,6 +182,8 @@ class Reactor:
             self._children.look(now)
         if now >= self.scaling.look_at:
             self._children.scale(now)
+        if now >= self._children.stand_ins.look_at:
+            self._children.dismiss_stand_in(now)
         if self.unsent:
             for gone in self.unsent.retry(self._transport.send_client):
                 self.core.on_client_gone(gone)
@@ -206,6 +208,7 @@ class Reactor:
         due_at = min(deadline, self._children.respawn_at)  # of two, min() is no call
         due_at = min(due_at, self._children.lifetimes.look_at)
         due_at = min(due_at, self.scaling.look_at)
+        due_at = min(due_at, self._children.stand_ins.look_at)
         wait_s = min(due_at, self._ends_at) - now
         return min(max(wait_s, 0.0), MAX_WAIT_S)
 
@@ -277,6 +280,8 @@ class Reactor:
             self._children.stop_tasks()
         if slots.lacks_async_workers:
             self._children.start_async_workers(now)
+        if slots.lacks_stand_ins:
+            self._children.start_stand_ins(now)
         if slots.leaving:
             self._children.replace_leaving(now)
         if slots.to_give_up:

@@ -276,6 +276,13 @@ METRICS: tuple[MetricSpec, ...] = (
         "paceline_slots", "gauge", ("state",), "Workers that are ready on this node: busy, idle.", _each("slots")
     ),
     MetricSpec(
+        "paceline_parked_tasks",
+        "gauge",
+        (),
+        "Tasks of this node that wait for others and have given their slots back.",
+        _one("parked_tasks"),
+    ),
+    MetricSpec(
         "paceline_async_slots",
         "gauge",
         ("state",),

@@ -29,6 +29,9 @@ HERE: ContextVar[Running | None] = ContextVar("paceline_task", default=None)
 
 run: tuple[memoryview, int, Sequence[Assignment]] | None = None
 """The numbers of this worker, how many tasks it had begun before, and those that it runs now. Set by the worker."""
+has_waited: set[str] = set()
+"""The names of tasks that have waited for others: what stands before one is told before it begins. Bounded by the
+registry."""
 remarks: OwnRemarks | None = None
 """Takes what the tasks of this worker say of themselves. Set by the worker."""
 
@@ -134,6 +137,12 @@ def _running() -> tuple[Assignment, memoryview, int] | None:
     if not before < number <= before + len(assignments):
         return None
     return assignments[number - before - 1], numbers, number
+
+
+def running_id() -> tuple[bytes, str] | None:
+    """The id and the name of the task that this worker runs alone."""
+    found = _running()
+    return None if found is None else (found[0][0], found[0][2])
 
 
 def progress(done: float, total: float | None = None, text: str = "") -> None:

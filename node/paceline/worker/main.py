@@ -30,7 +30,7 @@ import signal
 import socket
 import struct
 import sys
-from _thread import allocate_lock  # the name of before a module has patched it
+from _thread import LockType, RLock, allocate_lock, start_new_thread  # the name of before a module has patched it
 from collections.abc import Sequence
 from select import POLLOUT, poll
 from time import monotonic_ns
@@ -45,6 +45,7 @@ from paceline.worker import current
 from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.own_remarks import OwnRemarks
+from paceline.worker.own_waits import OwnWaits
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
 from paceline.worker.registry import async_names, defaults, load_module, schedules, tasks
 from paceline.worker.stop_requests import StopRequests
@@ -96,8 +97,9 @@ _OUTCOME_OVERHEAD_BYTES: Final = 64
 """More than a Done frame needs for one outcome beside its payload, and more than it needs beside its outcomes."""
 
 _logger = logging.getLogger("paceline.worker")
-_sending: Final = allocate_lock()
-"""Held while a frame is sent: a thread sends what tasks say of themselves."""
+_sending: Final = RLock()
+"""Held while a frame is sent: a thread sends what tasks say of themselves, and a handler of signals may wait for
+tasks."""
 
 
 class Worker:
@@ -109,6 +111,9 @@ class Worker:
         self._begun = begun
         self._begun_number = 0
         PARENT.ask = current.deadline_ms
+        PARENT.waits = OwnWaits(lambda frame: _send_aside(link, frame), self._flush).waits
+        self._unsent: list[Outcome] = []  # of what stood before the task that runs
+        self._flushing: LockType | None = None  # held while another thread sends them
         self._feed = FrameReader().feed
         # A result always fits into a Done, together with the outcomes that may wait already.
         limit_bytes = min(payload_limit_bytes, MAX_FRAME_BYTES - FLUSH_AFTER_BYTES - 2 * _OUTCOME_OVERHEAD_BYTES)
@@ -178,8 +183,8 @@ class Worker:
         runner = self._runner
         begun, number = self._begun, self._begun_number
         current.run = begun, number, assignments
-        last_ns = self._last_ns
-        outcomes: list[Outcome] = []
+        last_ns, has_waited = self._last_ns, current.has_waited
+        outcomes = self._unsent = []
         waiting_bytes = 0
         started_ns = flushed_ns = monotonic_ns()
         for task_id, attempt, name, args, options in assignments:
@@ -189,7 +194,7 @@ class Worker:
                 or last_ns.get(name, FLUSH_AFTER_NS) >= FLUSH_AFTER_NS
             ):
                 self._send_done(outcomes, assignments)
-                outcomes = []
+                outcomes = self._unsent = []
                 waiting_bytes = 0
                 started_ns = flushed_ns = monotonic_ns()
             number += 1
@@ -199,8 +204,10 @@ class Worker:
                 continue
             state, payload = runner.execute(name, args, options)
             ended_ns = monotonic_ns()
+            if self._flushing is not None:
+                self._end_flush()
             if name in tasks:
-                last_ns[name] = ended_ns - started_ns
+                last_ns[name] = ended_ns - started_ns if name not in has_waited else FLUSH_AFTER_NS
             outcomes.append((task_id, attempt, state, payload, (ended_ns - started_ns) // 1000))
             if options is not None and is_traced(options):
                 self._trace(task_id, started_ns, ended_ns)
@@ -211,12 +218,38 @@ class Worker:
                 waiting_bytes = 0
                 runner.clean_up(name)
                 self._send_done([(task_id, attempt, _PASSED_OVER, b"", 0)], assignments)
-                outcomes = []
+                outcomes = self._unsent = []
                 started_ns = flushed_ns = monotonic_ns()
         current.run = None
         self._begun_number = number
         if outcomes:
             self._send_done(outcomes, assignments)
+
+    def _flush(self) -> None:
+        """A task is about to wait: what stood before it is told. Another thread does so, since anything may be raised
+        in this one by a handler of signals; none of its outcomes is to be lost by that, or told twice."""
+        if self._unsent and self._flushing is None:
+            self._flushing = is_done = allocate_lock()
+            is_done.acquire()
+            start_new_thread(self._send_unsent, (is_done, self._unsent))
+            is_done.acquire()
+            is_done.release()
+            self._flushing = None
+
+    def _send_unsent(self, is_done: LockType, outcomes: list[Outcome]) -> None:
+        try:
+            frame = encode_fields(Done, (list(outcomes),))
+            outcomes.clear()
+            _send_aside(self._link, frame)
+        finally:
+            is_done.release()
+
+    def _end_flush(self) -> None:
+        """The task has ended, and something was raised in it meanwhile."""
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.acquire()
+            flushing.release()
 
     def _trace(self, task_id: bytes, started_ns: int, ended_ns: int) -> None:
         """Note the stamps of a sampled task. They are sent just before its outcome, so that the node has both when it

@@ -104,6 +104,22 @@ class LoopBlocked(NamedTuple):
     blocked_ms: int
 
 
+@message(210, Sender.WORKER)
+class Waits(NamedTuple):
+    """A task of this worker does nothing before that other task has ended, which may be anybody's. Until it goes on,
+    nothing behind it is begun here."""
+
+    id: Id
+    waits_for: Id
+
+
+@message(211, Sender.WORKER)
+class GoesOn(NamedTuple):
+    """A task that waited goes on. It does so without asking; that it has ended says the same."""
+
+    id: Id
+
+
 # --- node <-> its web process -------------------------------------------------------------------------------------
 
 
@@ -119,6 +135,8 @@ class MetricsReply(NamedTuple):
     body: PackedValue  # a packed map
 
 
-WorkerMessage: TypeAlias = WorkerReady | WorkerFailed | Done | CleaningUp | Remarks | LoopBlocked | Trace
+WorkerMessage: TypeAlias = (
+    WorkerReady | WorkerFailed | Done | CleaningUp | Remarks | LoopBlocked | Waits | GoesOn | Trace
+)
 ToWorkerMessage: TypeAlias = Run | Stop | NodeMoved | ServeAsync | StopAttempts
 WebMessage: TypeAlias = MetricsRequest | MetricsReply

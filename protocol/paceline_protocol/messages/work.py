@@ -26,6 +26,8 @@ QUIET_LEVEL: Final = 13
 """The feature level of a node that can be told to take no tasks, and says why it takes none."""
 DEMAND_LEVEL: Final = 15
 """The feature level of a leader that can be asked for how many more workers there would be use."""
+PARKED_LEVEL: Final = 25
+"""The feature level of a leader that is told which tasks have given their slots back."""
 
 
 MAX_DRAIN_MS: Final = 10**11
@@ -325,6 +327,17 @@ class SchedulesHeard(NamedTuple):
     version: int
 
 
+@message(212, Sender.PEER)
+class Parked(NamedTuple):
+    """Node to leader: these of its tasks wait for others, and have given their slots back. It is all of them, and comes
+    again with each answer to a Beat once there was one: of several the one with the highest number counts. At feature
+    level PARKED_LEVEL."""
+
+    term: int
+    number: int  # grows with each, as account versions do
+    tasks: tuple[tuple[Id, Id], ...]  # each with the task that it waits for
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -347,5 +360,6 @@ WorkMessage: TypeAlias = (
     | Demand
     | OwnSchedules
     | SchedulesHeard
+    | Parked
     | Trace
 )

@@ -10,6 +10,7 @@ from core.cluster_stories import node
 from core.node_scenarios import NodeScenario
 from paceline.core.deadlines import Moments
 from paceline.core.scheduling.due_tasks import DueTasks
+from paceline.core.scheduling.live_tasks import FIRST_AGE
 from paceline.core.scheduling.takeover import SLICE_TASKS, Takeover
 from paceline.core.settings import Settings
 from paceline.core.state.table import TaskTable
@@ -34,7 +35,7 @@ def test_tasks_are_taken_over_in_slices_and_in_the_order_in_which_they_came() ->
     assert [takeover.step(0.0, 4), takeover.step(0.0, 4), takeover.step(0.0, 4)] == [False, False, True]
     tasks = takeover.tasks
     assert (tasks.count(State.RECOVERED), tasks.dispatchable, len(tasks.live)) == (10, 0, 10)
-    assert [task.age for task in table.tasks.values()] == list(range(10))
+    assert [task.age - FIRST_AGE for task in table.tasks.values()] == list(range(10))
     assert [task.attempt for task in table.tasks.values()] == [1, 1, 1, 3, 1, 1, 1, 1, 1, 1]
     assert {(task.state, task.node) for task in table.tasks.values()} == {(State.RECOVERED, "")}
 

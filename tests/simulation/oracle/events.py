@@ -598,6 +598,16 @@ class WaitsSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Bound(Event):
+    """A worker is given tasks. ``busy``: how many workers of its node, with this one, have tasks and do not wait for
+    others. ``slots``: how many may begin to."""
+
+    node_id: str
+    busy: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class IdentitySeen(Event):
     """What a node is has changed. ``consents``: of all machines, by machine, those that are held there and were not
     handed on. ``cluster_id``: "" for a node of no cluster."""

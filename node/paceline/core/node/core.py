@@ -223,6 +223,16 @@ class NodeCore:
         self.leader_link.worker_cleans_up(worker_id, outcomes, now)
         self._pacing.after(TASK, now)
 
+    def on_worker_waits(self, worker_id: bytes, task_id: bytes, waits_for: bytes, now: float) -> None:
+        """A worker's task does nothing before another one has ended."""
+        self.leader_link.worker_waits(worker_id, task_id, waits_for, now)
+        self._pacing.after(ANSWER, -inf)
+
+    def on_worker_goes_on(self, worker_id: bytes, task_id: bytes) -> None:
+        """A worker's task goes on which waited."""
+        self.leader_link.worker_goes_on(worker_id, task_id)
+        self._pacing.after(ANSWER, -inf)
+
     def on_names_changed(self) -> None:
         """The last worker that could run some name leaves, or one serves that can run another."""
         self.leader_link.account_changed()

@@ -37,6 +37,7 @@ from paceline_protocol.messages.work import (
     NodeBeat,
     NodeOutcomes,
     OwnSchedules,
+    Parked,
     RemarkAnswer,
     RemarkQuery,
     Revoke,
@@ -108,6 +109,7 @@ class WorkExchange:
             RemarkAnswer: self._on_remark_answer,
             DemandQuery: self._on_demand_query,
             OwnSchedules: self._on_own_schedules,
+            Parked: self._on_parked,
             Trace: self._on_trace,
         }
 
@@ -170,6 +172,9 @@ class WorkExchange:
         if said.term == leader.term and sender in leader.nodes.by_id and self._levels.may_take_part(sender):
             leader.schedules.modules.hear(sender, said.version, said.schedules)
             leader.nodes.schedules_heard(sender, said.version)
+
+    def _on_parked(self, leader: Leader, sender: str, parked: Parked, now: float) -> None:
+        leader.nodes.on_parked(sender, parked)
 
     def _on_remark_query(self, sender: str, query: RemarkQuery, now: float) -> None:
         """Whoever asks is told, in whatever term: it is a question, and another leader's answers count for nothing."""

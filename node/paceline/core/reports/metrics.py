@@ -66,7 +66,8 @@ def metrics(node: NodeCore, now: float) -> dict[str, Any]:
             name: {"run_us": row.run_us, "ended": {end.name.lower(): row.ended[end] for end in TaskEnd}}
             for name, row in tally.by_name.items()
         },
-        "slots": {"busy": busy, "idle": slots.plain_workers - busy},
+        "slots": {"busy": busy, "idle": max(0, slots.slots - busy)},
+        "parked_tasks": slots.parking.count,
         "async_slots": {"busy": async_busy, "idle": max(0, slots.async_serving - async_busy)},
         "assigned": slots.waiting,
         "commit_index": node.consensus.commit_index,

@@ -245,7 +245,7 @@ def _load(node: NodeCore, node_id: str) -> dict[str, int]:
     known."""
     if node_id == node.node_id:
         slots = node.leader_link.slots
-        return {"slots": slots.plain_workers, "running": slots.running_tasks, "queued": slots.waiting}
+        return {"slots": slots.slots, "running": slots.running_tasks, "queued": slots.waiting}
     state = None if node.leader is None else node.leader.nodes.by_id.get(node_id)
     if state is None or state.beat is None:
         return {}

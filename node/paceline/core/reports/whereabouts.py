@@ -116,7 +116,8 @@ def _ahead_at_node(leader: Leader, task: Task) -> int:
     ledger = leader.tasks.ledger_of(task)
     if ledger is None:
         return 0
-    ahead = sum(1 for other in ledger.held.values() if other.is_dispatched and other.sent_at < task.sent_at)
+    before = [other.id for other in ledger.held.values() if other.is_dispatched and other.sent_at < task.sent_at]
+    ahead = sum(1 for task_id in before if task_id not in ledger.parked)
     return ahead if ahead >= ledger.slots > 0 else 0
 
 
@@ -273,6 +274,12 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         return f"its start on node {task.node} is being written to the log, as it may start only once"
     if task.is_dispatched:
         since = f" since {now - task.sent_at:.1f} s" if task.sent_at else ""
+        ledger = tasks.ledger_of(task)
+        if ledger is not None and (waits_for := ledger.parked.get(task.id)):
+            return (
+                f"node {task.node} has it{since}: it waits for task {waits_for.hex()}, and has given its slot back; "
+                f"`paceline tasks why {waits_for.hex()}` says where that is"
+            )
         if ahead := _ahead_at_node(leader, task):
             return f"node {task.node} has it{since}, and {ahead} before it, which are enough for all its workers"
         return f"node {task.node} has it{since}: it runs there, or waits there for a worker"

@@ -13,6 +13,10 @@ Nor may a node have more on its way to it than a window of bytes, or one task: w
 where it can go to any node, and not in front of all else that the connection to this one carries. What has arrived, the
 node says (``nodes.py``).
 
+A task that waits for another one has given its slot back, and is *parked* (``work/parking.py``). It is held as before,
+and takes no slot: all that is said here of what a node holds is said of the others. Meanwhile a node gets no spare task
+that is not short: it would begin at once when the next task is parked, and before what that waits for.
+
 A node has one ledger more if it runs many tasks at once in a worker: of those tasks, which have slots of their own.
 There it holds what its workers run at once, and nothing beyond: such a task does not wait for the end of another, so
 that none has to stand by. Neither ledger counts what is in the other: however many tasks of one kind there are, they
@@ -79,6 +83,9 @@ class NodeLedger:
         "names",
         "node_id",
         "on_way_bytes",
+        "parked",
+        "parked_cost_us",
+        "parked_long",
         "queues",
         "rank",
         "room",
@@ -105,6 +112,9 @@ class NodeLedger:
         self.queues: frozenset[str] = frozenset()  # those whose tasks its node takes; empty: of all
         self.room = room if room is not None else Room()
         self.held: dict[bytes, Task] = {}
+        self.parked: dict[bytes, bytes] = {}  # which of them wait for other tasks, and for which
+        self.parked_cost_us = 0  # of these alone
+        self.parked_long = 0
         self.cost_us = 0
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
         self._window_bytes = window_bytes
@@ -175,9 +185,40 @@ class NodeLedger:
         if before >= self._window_bytes > self.on_way_bytes:
             self.moved()
 
+    def park(self, tasks: dict[bytes, bytes]) -> None:
+        """These of its tasks, and no others, wait for other tasks."""
+        held = self.held
+        self.parked = {task_id: waits_for for task_id, waits_for in tasks.items() if task_id in held}
+        self.parked_cost_us = sum([held[task_id].cost_us for task_id in self.parked])
+        self.parked_long = sum([held[task_id].cost_us >= LONG_US for task_id in self.parked])
+        self.moved()
+
+    def park_too(self, task_id: bytes, waits_for: bytes) -> None:
+        """This one does, too."""
+        if task_id in self.held and task_id not in self.parked:
+            self.park({**self.parked, task_id: waits_for})
+
+    def goes_on(self, task_id: bytes) -> None:
+        """What this one waited for has ended."""
+        if task_id in self.parked:
+            self._goes_on(self.held[task_id])
+            self.moved()
+
+    def _goes_on(self, task: Task) -> None:
+        if self.parked.pop(task.id, b""):
+            self.parked_cost_us -= task.cost_us
+            self.parked_long -= task.cost_us >= LONG_US
+
+    @property
+    def busy(self) -> int:
+        """How many tasks it holds that are not parked."""
+        return len(self.held) - len(self.parked)
+
     def take(self, task: Task) -> None:
         """The node has answered for a task that it was given."""
         del self.held[task.id]
+        if self.parked:
+            self._goes_on(task)
         if task.is_starting:  # it was never sent
             self.on_way_bytes -= task.sent_bytes
         self.cost_us -= task.cost_us
@@ -190,13 +231,14 @@ class NodeLedger:
     def overdue(self, now: float) -> list[Task]:
         """The tasks that the node was sent OVERDUE_S ago, if they are more than its workers can have begun: which these
         are, the node knows. Then it is stuck until a task ends there."""
-        if len(self.held) <= self.slots:
+        if self.busy <= self.slots:
             return []
         overdue: list[Task] = []
-        for task in islice(self.held.values(), self.slots + ASKED_BACK_TASKS):  # in the order in which they were sent
+        limit = self.slots + len(self.parked) + ASKED_BACK_TASKS
+        for task in islice(self.held.values(), limit):  # in the order in which they were sent
             if task.sent_at > now - OVERDUE_S:
                 break
-            if task.is_dispatched:
+            if task.is_dispatched and task.id not in self.parked:
                 overdue.append(task)
         if len(overdue) <= self.slots:
             return []
@@ -218,7 +260,7 @@ class NodeLedger:
 
     def has_credit(self, cost_us: int) -> bool:
         """Whether the node may be given a task of this expected time."""
-        return len(self.held) < self._count_limit or self.has_time(cost_us)
+        return self.busy < self._count_limit or self.has_time(cost_us)
 
     @property
     def is_doubtful(self) -> bool:
@@ -231,12 +273,13 @@ class NodeLedger:
 
     def has_time(self, cost_us: int) -> bool:
         """Whether it may even beyond its number of tasks, since all that it holds is short."""
-        return self.cost_us + cost_us <= self._cost_limit_us
+        return self.cost_us - self.parked_cost_us + cost_us <= self._cost_limit_us
 
     def moved(self) -> None:
         """Find the node's new limits, and its new place in its rows."""
-        held, slots = len(self.held), self.slots
-        self._count_limit = slots if self._is_stuck or self._long >= slots else slots + (slots + 1) // 2
+        held, slots = self.busy, self.slots
+        gets_no_spare = self._is_stuck or self._long - self.parked_long >= slots or len(self.parked) > 0
+        self._count_limit = slots if gets_no_spare else slots + (slots + 1) // 2
         self._cost_limit_us = 0 if self._is_stuck else slots * SPARE_TIME_US
         if self.is_async:
             self._count_limit, self._cost_limit_us = slots, -1
@@ -245,7 +288,7 @@ class NodeLedger:
         if held < self._count_limit:
             self.rank = held / slots + (_DOUBTFUL if self._losses >= LOSSES_IN_A_ROW else 0.0)
         else:
-            self.rank = _FULL + (self.cost_us - self._cost_limit_us)
+            self.rank = _FULL + (self.cost_us - self.parked_cost_us - self._cost_limit_us)
         for seat in self.seats:
             seat.row.move(seat)
 

@@ -27,7 +27,7 @@ def slots_wanted(tasks: LiveTasks, durations: Durations) -> int:
     """Cost: that of nodes and of names, as far as these are looked at."""
     busy, needed = 0, 0.0
     for ledger in tasks.ledgers.values():
-        held = len(ledger.held)
+        held = ledger.busy
         busy += min(held, ledger.slots)
         if held > ledger.slots:
             needed += (held - ledger.slots) * _share(ledger.cost_us / held)

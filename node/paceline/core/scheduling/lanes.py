@@ -106,6 +106,15 @@ class Lane:
         self._top = max(self._top, task.priority)
         self._bottom = min(self._bottom, task.priority)
 
+    def leave(self, task: Task) -> None:
+        """Take a task that waits here out of its line, to be inserted anew. Cost: as that of insert(), for each fair
+        key."""
+        for queue in self.queues(task.priority):
+            index = bisect_left(queue, task.age, key=_age)
+            if index < len(queue) and queue[index] is task:
+                del queue[index]
+                return
+
     def head(self) -> Task | None:
         """The next task, left in place: that of top(), or the oldest, if that is due."""
         head = self.top()

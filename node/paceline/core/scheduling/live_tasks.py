@@ -36,7 +36,7 @@ from itertools import islice
 from typing import Final
 
 from paceline.core.measures.tally import Tally
-from paceline.core.scheduling.credits import NodeLedger
+from paceline.core.scheduling.credits import LONG_US, NodeLedger
 from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.owners import Owners
@@ -55,6 +55,10 @@ ALONE_AFTER_LOSSES: Final = 3
 beside another that was, or on a node that died."""
 NAMES_LOOKED_AT: Final = 10_000
 """At a time, of the names of tasks that wait."""
+FIRST_AGE: Final = 1 << 48
+"""Of the tasks that come. What another task waits for is as if it were older than all: its ages go down from here."""
+EXPECTED_TASKS: Final = 4_096
+"""So many are remembered that are waited for and unknown. They are about to come, or have ended."""
 DELAYED_SKIPPED: Final = 100_000
 """Of one name: whoever wants the ids of more cancels these first."""
 _NO_TASKS: Final[dict[bytes, Task]] = {}
@@ -87,7 +91,10 @@ class LiveTasks:
         self.owners = Owners()
         self.inputs = Inputs(results)
         self._failed = (retrying if retrying is not None else Retrying()).by_id
-        self._next_age = 0
+        self._next_age = FIRST_AGE
+        self._next_wanted_age = FIRST_AGE - 1
+        self._waited_for: dict[bytes, tuple[str, bytes]] = {}  # live tasks that are waited for; where, and by whom
+        self._expected: dict[bytes, tuple[str, bytes]] = {}  # what is waited for and has not come; where, and by whom
         self.queues = Queues(own_id)
         self._starting = AtNodes(State.STARTING, self.ledgers, self.async_ledgers)
         self._dispatched = AtNodes(State.DISPATCHED, self.ledgers, self.async_ledgers)
@@ -153,6 +160,11 @@ class LiveTasks:
         task.age = task.first_age = self._next_age
         task.arrived_at = now
         self._next_age += 1
+        if self._expected and task.id in self._expected:
+            self._be_next(task)
+            node_id, parked_id = self._waited_for[task.id] = self._expected.pop(task.id)
+            for ledger in self.ledgers_of(node_id):
+                ledger.park_too(parked_id, task.id)
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
         if task.options is not None:
@@ -178,6 +190,48 @@ class LiveTasks:
         self._next_age += 1
         self._move(task, Event.POSTPONE if delayed else Event.INPUTS_END)
 
+    def park(self, node_id: str, tasks: dict[bytes, bytes]) -> None:
+        """A node says which of its tasks wait for others, and have given their slots back: these, and no others. Each
+        has the task that it waits for. If that is about to come, the slot is free from then on, or another task would
+        take it. If it has ended, its parent goes on. A task of another cluster never comes, and who waits for that
+        keeps its slot."""
+        known: dict[bytes, bytes] = {}
+        for task_id, waits_for in tasks.items():
+            if waits_for in self.live:
+                self._waited_for[waits_for] = (node_id, task_id)
+                known[task_id] = waits_for
+                self._is_waited_for(waits_for)
+            else:
+                self._expect(waits_for, node_id, task_id)
+        for ledger in self.ledgers_of(node_id):
+            ledger.park(known)
+
+    def _expect(self, task_id: bytes, node_id: str, parked_id: bytes) -> None:
+        self._expected[task_id] = (node_id, parked_id)
+        if len(self._expected) > EXPECTED_TASKS:
+            del self._expected[next(iter(self._expected))]
+
+    def _is_waited_for(self, task_id: bytes) -> None:
+        """A task runs that waits for this one, which is to be the next of its priority. So what has begun is ended
+        before more is begun, and as few tasks as possible are parked at a time."""
+        task = self.live[task_id]
+        if task.waits_at_leader and not (task.is_delayed or task.waits_for_tasks) and task.age >= FIRST_AGE:
+            lane = self.queue_of(task).lanes_for(task, task.state).lane_of(task.name)
+            assert lane is not None, "it waits there"
+            lane.leave(task)
+            self._be_next(task)
+            lane.insert(task)
+
+    def _waiter_goes_on(self, task_id: bytes) -> None:
+        """This task has ended. Who waited for it goes on before its node can say so, and no other gets its slot."""
+        node_id, parked_id = self._waited_for.pop(task_id, ("", b""))
+        for ledger in self.ledgers_of(node_id):
+            ledger.goes_on(parked_id)
+
+    def _be_next(self, task: Task) -> None:
+        task.age = self._next_wanted_age
+        self._next_wanted_age -= 1
+
     def settle(self) -> None:
         """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""
         self.is_settled = True
@@ -187,6 +241,8 @@ class LiveTasks:
         task = self.live.pop(task_id, None)
         if task is not None:
             self.live_bytes -= task.size_bytes()
+            if self._waited_for:
+                self._waiter_goes_on(task_id)
             if self._failed:
                 self._failed.pop(task_id, None)
             if task.options is not None:
@@ -204,7 +260,7 @@ class LiveTasks:
         """Move the head of a lane to a node, which is charged for it. False: the start must be logged before the task
         is sent there. After the last of several, call ``ledger.moved()``."""
         lane.pop(task)
-        task.found_worker = len(ledger.held) < ledger.slots
+        task.found_worker = ledger.busy < ledger.slots
         ledger.give(task, cost_us)
         if task.state == State.RECOVERED:
             self.tally.recovered += 1
@@ -643,6 +699,11 @@ class LiveTasks:
                 raise Misplaced(f"{ledger.node_id} has a {STATE_NAMES[task.state]} task of node {task.node!r}")
             if task.is_starting and not task.must_log_start:
                 raise Misplaced(f"task {task.id.hex()} waits for a start that need not be logged")
+        parked = [ledger.held[task_id].cost_us for task_id in ledger.parked if task_id in ledger.held]
+        if sum(parked) != ledger.parked_cost_us or sum(cost >= LONG_US for cost in parked) != ledger.parked_long:
+            raise Misplaced(f"{ledger.node_id} is charged {ledger.parked_cost_us} us of parked tasks, of {parked}")
+        if not ledger.parked.keys() <= ledger.held.keys():
+            raise Misplaced(f"{ledger.node_id} has {len(ledger.parked)} parked tasks, and not all of them are there")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
         unsent = sum(task.sent_bytes for task in ledger.held.values() if task.is_starting)

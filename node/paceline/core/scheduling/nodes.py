@@ -48,6 +48,7 @@ from paceline_protocol.messages.work import (
     Dispatch,
     Enrol,
     NodeBeat,
+    Parked,
     Revoke,
     Revoked,
     SchedulesHeard,
@@ -76,6 +77,8 @@ MAX_SLOTS: Final = 1 << 16
 MAX_ASYNC_SLOTS: Final = 1 << 24
 """Of one node, in all its workers."""
 MAX_TASKS: Final = 1 << 32
+MAX_PARKED: Final = 1 << 14
+"""Of one node: each of them has a process."""
 DEMAND_S: Final = 0.1
 """A node is told no sooner again for how many more workers there would be use: that costs what all names do."""
 _LOST: Final = int(TaskEnd.LOST)
@@ -98,6 +101,7 @@ class NodeState:
         "heard_at",
         "outcome_seen",
         "outcome_seq",
+        "parked_number",
         "told",
         "told_at",
         "unasked_bytes",
@@ -115,6 +119,7 @@ class NodeState:
         self.unasked_bytes = 0  # of arguments that were sent since its last Beat
         self.outcome_seen = 0  # received up to here
         self.outcome_seq = 0  # recorded up to here
+        self.parked_number = 0  # of the last that it said of its parked tasks
         self.told = (-1, -1, -1, -1)  # the account and the other numbers that its last Beat had
         self.told_at = now
         self.untold_bytes = 0  # of outcomes that have arrived from another process since then
@@ -325,6 +330,17 @@ class Nodes:
         state.demand_at = now
         wanted = more_wanted(self._tasks, self._dispatcher.durations, node_id)
         self.outbox.append((node_id, Demand(self._term, wanted)))
+
+    def on_parked(self, node_id: str, parked: Parked) -> None:
+        """A node says which of its tasks wait for others, and have given their slots back. What these wait for is the
+        next of its priority."""
+        state = self.by_id.get(node_id)
+        if state is None or not state.enrolled or parked.term != self._term or parked.number <= state.parked_number:
+            return
+        if len(parked.tasks) > MAX_PARKED:
+            raise PeerViolation(f"{len(parked.tasks)} tasks that wait for others")
+        state.parked_number = parked.number
+        self._tasks.park(node_id, dict(parked.tasks))
 
     def availability(self) -> dict[str, int]:
         """Of the nodes that have given their accounts, whether they take tasks."""

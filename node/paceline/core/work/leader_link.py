@@ -36,6 +36,7 @@ from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
     DEMAND_LEVEL,
     MAX_DRAIN_MS,
+    PARKED_LEVEL,
     QUIET_LEVEL,
     Availability,
     Beat,
@@ -50,6 +51,7 @@ from paceline_protocol.messages.work import (
     EnrolWithQueues,
     NodeBeat,
     OwnSchedules,
+    Parked,
     Revoke,
     Revoked,
     SchedulesHeard,
@@ -96,6 +98,7 @@ class LeaderLink:
             settings.async_slots,
             settings.amounts,
             settings.units,
+            settings.max_parked,
         )
         self._held = self.slots.held
         self.term = 0
@@ -126,6 +129,8 @@ class LeaderLink:
         self._reported = first  # to the leader that is followed
         self._progress_at = 0.0  # since then it has seen nothing new, or all that was reported
         self.more_wanted = 0  # workers, as a leader has said; emptied by the caller
+        self._parked_number = first  # of what the leader was told last of parked tasks
+        self._told_parked: tuple[tuple[bytes, bytes], ...] = ()
         self._recheck_seq = 0  # the leader gets a new account once outcomes up to this seq are recorded; 0: none
 
     # --- from the leader ----------------------------------------------------------------------------------------
@@ -157,9 +162,9 @@ class LeaderLink:
             self._recheck_seq = 0
             self._account += 1
         slots = self.slots
-        self.outbox.append(
-            NodeBeat(self.term, self._dispatch_seq, slots.plain_workers, slots.running_tasks, slots.waiting)
-        )
+        self.outbox.append(NodeBeat(self.term, self._dispatch_seq, slots.slots, slots.running_tasks, slots.waiting))
+        if self._parked_number > self._first_seq:
+            self._tell_parked()
         if beat.account < self._account:
             self._enrol()  # which may wait behind outcomes: the NodeBeat does not
         if self.slots.has_other_schedules:
@@ -297,6 +302,30 @@ class LeaderLink:
         if known:
             self._report(known, now)
         self._give_back()
+
+    def worker_waits(self, worker_id: bytes, task_id: bytes, waits_for: bytes, now: float) -> None:
+        """A task waits for another one."""
+        if self.slots.waits(worker_id, task_id, waits_for, now):
+            self._parked_changed()
+
+    def worker_goes_on(self, worker_id: bytes, task_id: bytes) -> None:
+        """A task goes on which waited."""
+        if self.slots.goes_on(worker_id, task_id):
+            self._parked_changed()
+
+    def _parked_changed(self) -> None:
+        """Tell the leader which tasks are parked, if that is news."""
+        if self.slots.parking.tasks != self._told_parked:
+            self._tell_parked()
+
+    def _tell_parked(self) -> None:
+        if not self.leader or self.level_of(self.leader) < PARKED_LEVEL:
+            return
+        self._parked_number += 1
+        self._told_parked = self.slots.parking.tasks
+        if self.outbox and isinstance(self.outbox[-1], Parked):
+            self.outbox.pop()
+        self.outbox.append(Parked(self.term, self._parked_number, self._told_parked))
 
     def worker_lost(
         self,

@@ -20,6 +20,8 @@ Until a worker has begun a task, that may come back: it stands behind one that r
 worker dies. Then it waits again, in front, as the same attempt; or, if the leader has asked for it, the node gives it
 back to the leader, and to no other worker, once it knows that nobody begins it (:meth:`Slots.revoke`).
 
+A task that waits for another one gives its slot back (``parking.py``), and nothing stands behind it meanwhile.
+
 The file is long, as it has all that moves a task from one of the three places to another.
 """
 
@@ -39,7 +41,8 @@ from paceline.core.work.async_slot import AsyncSlot, may_begin_again
 from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
-from paceline.core.work.worker_slot import BATCH_TIME_US, Running, WorkerSlot, own_max_tasks
+from paceline.core.work.parking import Parking
+from paceline.core.work.worker_slot import BATCH_TIME_US, OVERRUN_S, Running, WorkerSlot, own_max_tasks
 from paceline_protocol.cancelled import LOST, NOT_AGAIN
 from paceline_protocol.codec import decode_failed_attempt, encode_defaults, encode_own_schedules
 from paceline_protocol.errors import LimitExceeded, ProtocolError
@@ -110,11 +113,12 @@ class Slots:
         async_slots: int = 1,
         amounts: str = "",
         units: Units = (),
+        max_parked: int = 0,
     ) -> None:
         """``first_seq`` numbers the first batch of outcomes. ``payload_limit_bytes``: of one result.
         ``worker_max_tasks``: how many a worker may be given, 0 for any number. ``async_slots``: how many async tasks a
-        worker runs at once; 1: they run as others do. ``amounts``: that this node declares, and
-        ``units``: the numbers of those that have some."""
+        worker runs at once; 1: they run as others do. ``amounts``: that this node declares, and ``units``: the numbers
+        of those that have some. ``max_parked``: how many tasks may have given their slots back."""
         self._payload_limit_bytes = payload_limit_bytes
         self._worker_max_tasks = worker_max_tasks
         self._traces = traces if traces is not None else Traces()
@@ -127,6 +131,8 @@ class Slots:
         self._async_wanted_at = inf  # when the first such task came
         self._has_begun_async = False  # since then a worker was ready for them, or should have been
         self.lacks_async_workers = False  # they are to be started; emptied by the caller
+        self.parking = Parking(max_parked)
+        self.lacks_stand_ins = False  # tasks wait here for slots that were given back; emptied by the caller
         self.has_dropped = False  # a task was taken for which no worker is here; emptied by the caller
         self.held = HeldTasks(first_seq)
         self.durations = Durations()
@@ -237,6 +243,8 @@ class Slots:
             return []
         self._compare_names()
         self.async_workers.pop(worker_id, None)
+        for task_id in slot.running if self.parking.waiting else ():
+            self.parking.waiting.pop(task_id, None)
         lost: list[tuple[bytes, int]] = []
         begun_tasks, rest = slot.dies(begun)
         spared: list[Running] = []
@@ -363,6 +371,32 @@ class Slots:
         if blocked_by or slot.is_waited_for:
             self.stuck.append(slot.worker_id)
 
+    def waits(self, worker_id: bytes, task_id: bytes, waits_for: bytes, now: float) -> bool:
+        """A worker says that its task waits for another one, which is to be the next here if it is here. True if that
+        is news; nothing else can be said of a task that it does not run."""
+        slot = self.workers.get(worker_id)
+        if slot is None or slot.is_async or next(iter(slot.running), b"") != task_id or task_id in slot.taken_back:
+            return False
+        if self.parking.waiting.get(task_id) == waits_for:
+            return False
+        self.parking.waiting[task_id] = waits_for
+        if slot.first != task_id or slot.first_since > now - OVERRUN_S:
+            slot.first, slot.first_since = task_id, now - OVERRUN_S  # nothing is to stand behind it, from now on
+            self._hold_back(slot, now)
+        if waits_for in self.held.attempts:
+            found = [each for each in self.queue if each[0] == waits_for]
+            if found:
+                self.queue.remove(found[0])
+                self.queue.appendleft(found[0])
+        return True
+
+    def goes_on(self, worker_id: bytes, task_id: bytes) -> bool:
+        """A worker says that its task goes on which waited. True if it did."""
+        slot = self.workers.get(worker_id)
+        if slot is None or task_id not in slot.running:
+            return False
+        return self.parking.waiting.pop(task_id, b"") != b""
+
     def take_back(self, worker_id: bytes, begun: int, now: float) -> int:
         """A stuck worker has ``begun`` so many tasks since it is ready. Returns up to which it is to be told to begin
         none, 0 for no news. What it was told of before, and can't begin any more, waits for another worker."""
@@ -383,16 +417,22 @@ class Slots:
         """How many workers run one task at a time, or wait for one; none of a node that takes no tasks."""
         if not self.draining.takes_tasks:
             return 0
-        return sum(
+        serving = sum(
             1
             for slot in self.workers.values()
             if not (slot.is_async or slot.held_up or slot.is_ending or slot.has_left)
         )
+        return min(serving, self.parking.slots)
 
     @property
     def plain_workers(self) -> int:
         """How many workers run one task at a time."""
         return len(self.workers) - len(self.async_workers)
+
+    @property
+    def slots(self) -> int:
+        """How many tasks these workers run at a time: without stand-ins, as many as there are."""
+        return min(self.plain_workers, self.parking.slots)
 
     @property
     def async_serving(self) -> int:
@@ -569,18 +609,28 @@ class Slots:
         free = [slot for slot in self.workers.values() if not slot.is_async and slot.is_free]
         if len(free) > 1:
             free.sort(key=attrgetter("cost_us"))
+        if len(self.workers) - len(self.async_workers) > self.parking.slots:
+            free = self._within_slots(free)
         for slot in free:
             if not queue:
                 break
             batch = self._batch_for(slot, now)
             if batch:
                 given.append((slot.worker_id, batch))
+        if self.parking.waiting and queue:
+            self.lacks_stand_ins = True
         if self.given_back:
             self.held.let_go(set(self.given_back))
         unfit, self._amounts.unfit = self._amounts.unfit, None
         if unfit is not None and not self.leaving:
             self.leave(unfit[1], "it may have opened other GPUs than those that are free")
         return given
+
+    def _within_slots(self, free: list[WorkerSlot]) -> list[WorkerSlot]:
+        """Those that may be given tasks though there are more workers than slots."""
+        idle = [slot for slot in free if not slot.running]
+        busy = sum(1 for slot in self.workers.values() if slot.running and not slot.is_async)
+        return [slot for slot in free if slot.running] + idle[: self.parking.room(busy)]
 
     def _assign_async(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
         """Give the async workers what they have room for: the next task to that which has the fewest. What none of
@@ -692,6 +742,7 @@ class Slots:
             return []
         running, durations, tally, taken_back = slot.running, self.durations, self.tally, slot.taken_back
         limits, stopping = self.limits if self.limits else None, slot.stopping
+        waiting = self.parking.waiting
         known = []
         for answer in outcomes:
             outcome = answer
@@ -706,6 +757,8 @@ class Slots:
                 continue
             slot.answered += 1
             slot.cost_us -= charged[1]
+            if waiting:
+                waiting.pop(task_id, None)
             if isinstance(slot, AsyncSlot):
                 outcome = slot.answers(outcome, charged, now)
                 end, payload = outcome[OUTCOME_STATE], outcome[OUTCOME_PAYLOAD]

@@ -9,6 +9,10 @@ more together than one would have to; those go again.
 It has fewer once it did not need them for KEPT_S: the most workers that were busy in that time stay. One leaves at a
 time, between two tasks, and its modules need not be imported again for the next burst within that time. One that is not
 ready leaves first: where modules can't be imported any more, those that are would have no successors.
+
+Beside these it has *stand-ins*, as tasks that wait for others give their slots back (``core/work/parking.py``): one at
+most for each of them, started once tasks wait for such a slot, and all of them at once: each is waited for by somebody
+who can't go on. They go as others do, once there were more than tasks that waited for KEPT_S.
 """
 
 from __future__ import annotations
@@ -68,3 +72,36 @@ class Scaling:
     def shrink(self) -> None:
         """One leaves."""
         self.size -= 1
+
+
+class StandIns:
+    """Of one node. ``count``: how many workers there are to be beyond the slots. ``look_at``: when to look next; inf:
+    never, as there are none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.look_at = inf
+        self._needed_at = 0.0  # when each of them was needed last
+
+    def start(self, parked: int, waiting: int, now: float) -> int:
+        """So many tasks have given their slots back, and so many wait for a slot. Returns how many stand-ins are to be
+        started."""
+        more = max(0, min(parked - self.count, waiting))
+        if more:
+            self.count += more
+            self._needed_at = now
+            self.look_at = now + LOOK_S
+        return more
+
+    def may_leave(self, parked: int, now: float) -> bool:
+        """Whether one may: that many were not needed for KEPT_S. To be called at ``look_at``."""
+        self.look_at = now + LOOK_S
+        if parked >= self.count:
+            self._needed_at = now
+        return now >= self._needed_at + KEPT_S
+
+    def leaves(self) -> None:
+        """One leaves."""
+        self.count -= 1
+        if not self.count:
+            self.look_at = inf
