@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from cli.test_real_nodes import paceline, running_node
 from integration.conftest import wait_until
 from paceline import Client, Cluster, NamedTask, task
 from paceline.errors import ConfigError
+from paceline.local.node_process import Node
 
 MODELS = [f"model {number}" for number in range(16)]
 MODULE = """
+import os
 import time
 from pathlib import Path
 
@@ -29,13 +32,13 @@ def note(directory, what):
 
 @task(needs={"gpu": 1})
 def train(directory: str, number: int) -> int:
-    note(directory, f"begin {number}")
+    note(directory, f"begin {os.getppid()} {number}")
     (Path(directory) / f"begun.{number}").touch()
     deadline = time.monotonic() + 30
     while not (Path(directory) / f"end.{number}").exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    note(directory, f"end {number}")
+    note(directory, f"end {os.getppid()} {number}")
     return number
 
 
@@ -57,33 +60,49 @@ def module(tmp_path: Path) -> str:
 
 
 def most_at_once(directory: Path) -> int:
-    running = most = 0
+    return max(most_by_node(directory).values())
+
+
+def most_by_node(directory: Path) -> dict[int, int]:
+    """How many ran at once at most, by the process of their node. Of one that was killed nothing ends."""
+    running, most = Counter[int](), Counter[int]()
     for line in (directory / "events").read_text().splitlines():
-        running += 1 if line.startswith("begin") else -1
-        most = max(most, running)
-    return most
+        what, node, _ = line.split()
+        running[int(node)] += 1 if what == "begin" else -1
+        most[int(node)] = max(most[int(node)], running[int(node)])
+    return dict(most)
 
 
-def test_two_nodes_of_different_resources_are_given_no_more_than_they_declare_though_the_leader_dies(
-    module: str, tmp_path: Path
+def test_nodes_of_different_resources_are_given_no_more_than_they_declare_though_the_leader_dies(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = Cluster.local(module, nodes=3, workers=4)
-    cluster._command += ["--resource", "gpu=1"]
+    start, declared = cluster._start_node, iter((1, 2, 3))
+
+    def start_with_gpus(*arguments: str) -> Node:
+        return start(*arguments, command=[*cluster._command, "--resource", f"gpu={next(declared)}"])
+
+    monkeypatch.setattr(cluster, "_start_node", start_with_gpus)
     with cluster, cluster.client() as client:
+        gpus = {node.pid: number for number, node in enumerate(cluster.nodes, start=1)}
         leader = cluster.leader
         assert leader is not None
-        futures = [client.submit("placed_tasks.train", str(tmp_path), number) for number in range(8)]
+        futures = [client.submit("placed_tasks.train", str(tmp_path), number) for number in range(12)]
 
         def begun() -> list[int]:
-            return [number for number in range(8) if (tmp_path / f"begun.{number}").exists()]
+            return [number for number in range(12) if (tmp_path / f"begun.{number}").exists()]
 
-        wait_until(lambda: len(begun()) == 3, lambda: f"each node runs one: {begun()}")
+        wait_until(lambda: len(begun()) == 6, lambda: f"all that is declared is in use: {begun()}")
         assert client.submit("placed_tasks.add", 2, 3).result(30) == 5  # what needs nothing goes on
+        assert most_by_node(tmp_path) == gpus
         leader.kill()
         wait_until(lambda: cluster.leader not in (None, leader), "another leads")
-        for number in range(8):
+        assert client.submit("placed_tasks.add", 2, 3).result(30) == 5  # and hands out, beside what it has adopted
+        assert most_by_node(tmp_path) == gpus
+        for number in range(12):
             (tmp_path / f"end.{number}").touch()
-        assert [future.result(60) for future in futures] == list(range(8))
+        assert [future.result(60) for future in futures] == list(range(12))
+        assert most_by_node(tmp_path) == gpus
 
 
 def test_a_task_goes_to_the_node_that_has_what_it_asks_for_and_what_no_node_has_is_said(
