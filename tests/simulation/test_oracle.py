@@ -11,9 +11,9 @@ from paceline.core.state.schedules import fired_id
 from paceline_protocol.cancelled import LOST as LOST_STOPPING
 from paceline_protocol.cancelled import STOPPED as STOPPED_ERROR
 from paceline_protocol.cancelled import pack_cancelled
-from paceline_protocol.codec import encode_calls, encode_failed_attempt, encode_outcomes, join_ids
+from paceline_protocol.codec import encode_calls, encode_config, encode_failed_attempt, encode_outcomes, join_ids
 from paceline_protocol.messages.client import CancelState, DeadState
-from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.consensus import Config, EntryKind
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, MAY_RETRY, NO_LOG, EndRecord, TaskEnd
 from paceline_protocol.messages.schedules import (
     MAKES_TASK,
@@ -243,6 +243,7 @@ NOT_DEPENDENT = e.InputOver(2.6, ID, ())
 UPSTREAM = (int(TaskEnd.UPSTREAM_FAILED), b"another failed")
 RECORD = EndRecord("reverse", 4, 1, 0, 0, "a", 1, 2, 3_000, 4_000, ())
 OVER = e.ResultExpired(4.7, ID)
+ONE_VOTER = e.Committed(0.6, 1, 1, EntryKind.CONFIG, encode_config(Config(("a",))), 0)
 TERM_2 = e.Committed(4.2, 2, 2, EntryKind.NOOP, b"", 0)
 FINISHED = e.Finished(3.5, ID, 1, "a", *DONE)
 UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
@@ -282,6 +283,7 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (PausedQueues, [submitted(), PAUSED, dispatched(MOMENT)]),
     (PlacedTasks, [submitted(ON_SSD), e.WorkersHave(2.0, "a", (ID,), "ssd,zone-a", "")]),
     (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID, ID), "", "gpu=2", ("gpu=0", "gpu=1"))]),
+    (Draining, [CALM, ONE_VOTER, submitted(), started(), FINISHED, started(at_s=4.0)]),
     (Draining, [submitted(), TAKES_NONE, TAKES_TASKS, TO_WORKER]),
     (Draining, [submitted(), TAKES_NONE, e.Crashed(2.0, "a", False), TO_WORKER]),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, started(at_s=3.3), FINISHED]),
@@ -624,6 +626,11 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, CUT, USED], "an attempt is used up"),
     (Draining, [CALM, submitted(), started(), FINISHED, started(at_s=4.0)], "begun again, though it had ended"),
+    (
+        Draining,
+        [CALM, ONE_VOTER, submitted(), ACCEPTED, started(), FINISHED, started(at_s=4.0)],
+        "begun again, though it had ended",
+    ),
     (
         Draining,
         [CALM, e.Drained(4.0, "a", False, "it has one")],

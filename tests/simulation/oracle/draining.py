@@ -1,17 +1,21 @@
 """A node that takes no tasks, and one that drains: nothing new begins there, what ends in time counts, and what does
 not runs elsewhere as if it had not begun.
 
-That nothing runs twice and no attempt is used up is heard in calm, where nothing else is a reason for either.
+That nothing runs twice and no attempt is used up is heard in calm, where nothing else is a reason for either. But for a
+leader that votes alone: it hands the leadership over to nobody, and what it had not accepted by then is submitted anew.
 """
 
 from __future__ import annotations
 
 from math import inf
 
+from paceline_protocol.codec import decode_config
+from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import TaskEnd
 from simulation.oracle.events import (
     AttemptUsed,
     Calm,
+    Committed,
     Crashed,
     CutByDrain,
     Drained,
@@ -38,9 +42,14 @@ class Draining(Promise):
         self._dying: set[bytes] = set()  # tasks whose worker is being killed
         self._cut: set[bytes] = set()  # in calm
         self._ended: set[bytes] = set()  # at a worker, in calm
+        self._voters = 0
 
     def on_calm(self, event: Calm) -> None:
         self._calm_since_s = event.at_s
+
+    def on_committed(self, event: Committed) -> None:
+        if event.kind == EntryKind.CONFIG:
+            self._voters = len(decode_config(event.data).voters)
 
     def on_takes_none(self, event: TakesNone) -> None:
         self._takes_none.add(event.node)
@@ -72,7 +81,8 @@ class Draining(Promise):
         story = self.record.stories[event.task_id]
         if event.task_id in self._dying and self._is_calm(story):
             self.broken("begun elsewhere while the worker that runs it is only about to be ended", story)
-        if event.task_id in self._ended and story.is_logged:
+        may_be_unknown = self._voters == 1 and story.accepted_at is None
+        if event.task_id in self._ended and story.is_logged and not may_be_unknown:
             self.broken("begun again, though it had ended", story)
 
     def on_attempt_used(self, event: AttemptUsed) -> None:
