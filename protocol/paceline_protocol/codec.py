@@ -46,6 +46,7 @@ from paceline_protocol.messages.consensus import Config
 from paceline_protocol.messages.message import PROTOCOL_VERSION
 from paceline_protocol.messages.records import (
     TASK_ID_BYTES,
+    Alteration,
     Call,
     Default,
     EndRecord,
@@ -83,6 +84,7 @@ __all__ = [
     "PAYLOAD_LIMIT_MAX_BYTES",
     "count_calls",
     "decode",
+    "decode_alterations",
     "decode_backfills",
     "decode_calls",
     "decode_config",
@@ -102,6 +104,7 @@ __all__ = [
     "decode_schedule_changes",
     "definition_of",
     "encode",
+    "encode_alterations",
     "encode_backfills",
     "encode_calls",
     "encode_config",
@@ -242,6 +245,16 @@ def encode_queues(queues: Iterable[QueueSettings]) -> bytes:
 def decode_queues(data: bytes) -> list[QueueSettings]:
     """The content of a QUEUES entry."""
     return list(_decode_packed(data, f.queues, "queues"))
+
+
+def encode_alterations(alterations: Iterable[Alteration]) -> bytes:
+    """Pack what an ALTER entry holds. Raises LocalProtocolError."""
+    return _pack_checked(tuple(alterations), f.alterations, "alterations")
+
+
+def decode_alterations(data: bytes) -> list[Alteration]:
+    """The content of an ALTER entry."""
+    return list(_decode_packed(data, f.alterations, "alterations"))
 
 
 def encode_kept(kept: Iterable[KeptOutcome]) -> bytes:

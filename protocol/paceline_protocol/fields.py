@@ -265,6 +265,7 @@ def is_result(item: Any) -> bool:
 
 
 queues: Check = many(record(queue_name, boolean, weight))
+alterations: Check = many(record(identifier, queue_name, _priority, boolean))
 _default_fields: Check = record(name, _priority, options)
 _call_fields: Check = record(identifier, name, _priority, octets, _options_or_none)
 _assignment_fields: Check = record(identifier, integer, name, octets, _options_or_none)

@@ -349,6 +349,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
+    # Of the leader itself, of a task that somebody holds: it does not start until it is released.
+    Option("held", Choice(free=0, held=1), ("leader",), keywords=(), level=FAIRNESS_LEVEL),
     # Of the leader itself, of a task that has lost several attempts: a worker that runs many at once is not to run it.
     Option("alone", Choice(beside=0, alone=1), ("node",), keywords=(), level=ASYNC_LEVEL),
     # Of the node itself, as it gives a task to a worker: which units it has of resources whose units have numbers.
@@ -531,8 +533,8 @@ def understood(options: Options, level: int) -> Options:
 
 def with_moments(options: Options, now_ms: int) -> Options:
     """The options of a call that is admitted at this wall-clock time: what is relative to it becomes a moment, and a
-    call that is to be remembered has that moment, too. No client says how much time is left, what runs alone, nor which
-    units it has. The same map if there is nothing of all that."""
+    call that is to be remembered has that moment, too. No client says how much time is left, what runs alone, which
+    units it has, nor what is held. The same map if there is nothing of all that."""
     found = options
     if not _OF_NODES.isdisjoint(options):
         found = {key: value for key, value in options.items() if key not in _OF_NODES}
@@ -544,8 +546,8 @@ def with_moments(options: Options, now_ms: int) -> Options:
     return found
 
 
-_OF_NODES: Final = frozenset(("time_left", "alone", "units"))
-"""What leaders and nodes say to others of an attempt."""
+_OF_NODES: Final = frozenset(("time_left", "alone", "units", "held"))
+"""What leaders and nodes say to others of an attempt, or of a task that waits."""
 
 
 def with_units(options: Options, units: str) -> Options:
@@ -556,6 +558,16 @@ def with_units(options: Options, units: str) -> Options:
 def alone(options: Options | None) -> Options:
     """The options of a call that is handed out to run alone."""
     return {"alone": 1} if options is None else {**options, "alone": 1}
+
+
+def altered(options: Options | None, queue: str, *, is_held: bool) -> Options | None:
+    """The options of a call that waits in this queue from now on, and is held or not."""
+    found = {key: value for key, value in (options or {}).items() if key not in ("queue", "held")}
+    if queue != DEFAULT_QUEUE:
+        found["queue"] = queue
+    if is_held:
+        found["held"] = 1
+    return found or None
 
 
 def with_time_left(options: Options, now_ms: int) -> Options:

@@ -13,10 +13,10 @@ from paceline_protocol.messages.records import TASK_ID_BYTES, Options
 from paceline_protocol.options import MOMENT_KEYS, with_moments
 
 _LEFT_OUT: Final = frozenset(
-    (*MOMENT_KEYS, "trace", "on_client_lost", "idempotency_key", "unique_for", "inputs", "after")
+    (*MOMENT_KEYS, "trace", "on_client_lost", "idempotency_key", "unique_for", "inputs", "after", "held")
 )
-"""Moments that are over, what its client had wanted to be told, that it ends with that, and the key, by which the id of
-the dead task was made: the new task has none. And what it had waited for, which has ended."""
+"""Moments that are over, that it was held, what its client had wanted to be told, that it ends with that, and the key,
+by which the id of the dead task was made: the new task has none. And what it had waited for, which has ended."""
 
 
 def requeued_id(task_id: bytes) -> bytes:

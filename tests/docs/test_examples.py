@@ -34,6 +34,9 @@ SAYS = {
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
     "tenants.py": "10 True\n7\n",
     "report_parts.py": "published sums: 20\nValueError('there is no part -1')\n3 of 4\n",
+    "backlog.py": "['done']\nsomebody holds it\n"
+    "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n"
+    "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n77 False\n1\n",
     "late.py": "True\nTrue\n['done', 'done']\n",
     "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",
     "stock.py": "south stock stock every 0:00:02\nstock.clean_up stock every 0:00:01\n"

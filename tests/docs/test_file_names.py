@@ -16,6 +16,7 @@ NAME = re.compile(r"`([\w/]+\.py)(?:::\w+)?`")
 EXAMPLES = {
     "tasks.py",
     "TASKS.py",
+    "backlog.py",
     "beat.py",
     "stock.py",
     "convert.py",

@@ -218,7 +218,7 @@ def gives_away(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("plant", "mix", "first"),
     [
-        (quoted_whole, "memory-client", 39),
+        (quoted_whole, "memory-client", 1),
         (believes_clients, "memory-stranger", 1),
         (counts_nothing, "memory-client", 1),
         (believes_workers, "memory-worker", 1),

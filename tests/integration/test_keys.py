@@ -49,7 +49,7 @@ from paceline_protocol.messages.client import (
 from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.message import MESSAGES, Sender, sent_by
-from paceline_protocol.messages.queues import SetQueue, SetQueueReply
+from paceline_protocol.messages.queues import AlterReply, AlterTasks, SetQueue, SetQueueReply
 from paceline_protocol.messages.schedules import (
     BackfillReply,
     BackfillSchedule,
@@ -68,6 +68,7 @@ REFUSED_ANSWERS: dict[type[Any], type[Any]] = {
     OutputRequest: OutputReply,
     RunNow: RunNowReply,
     SetQueue: SetQueueReply,
+    AlterTasks: AlterReply,
     PutSchedule: ScheduleReply,
     ChangeSchedule: ScheduleReply,
     TriggerSchedule: ScheduleReply,

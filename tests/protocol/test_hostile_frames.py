@@ -84,7 +84,16 @@ from paceline_protocol.messages.consensus import (
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
-from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
+from paceline_protocol.messages.queues import (
+    AlterReply,
+    AlterTasks,
+    FindInQueue,
+    FindToAlter,
+    QueuesReply,
+    QueuesRequest,
+    SetQueue,
+    SetQueueReply,
+)
 from paceline_protocol.messages.schedules import (
     BackfillReply,
     BackfillSchedule,
@@ -218,6 +227,9 @@ EXAMPLES: list[Message] = [
     QueuesRequest(1),
     QueuesReply(1, b"\x80"),
     FindInQueue(1, "add", (1, 2), 3, 9, 1, 0, 5, "video"),
+    FindToAlter(1, "add", (1, 2), 3, 9, 1, 0, 5, "video", 5_000, 1, "", 10),
+    AlterTasks(1, (ID,), 1, "slow", 10),
+    AlterReply(1, "", ((ID, 1),)),
     EnrolWithAsync(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([]), 100, ("add",)),
     Dispatch(3, 1, ((ID, 1, "add", b"args", {"max_attempts": 2}),)),
     NodeOutcomes(3, 1, codec.encode_outcomes([(ID, 1, 1, b"payload", 250)])),

@@ -82,6 +82,7 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(130, 132): ClientMessage, range(132, 134): ClientReply, range(134, 136): WorkMessage}
     groups |= {range(136, 137): WorkerMessage, range(140, 142): WorkMessage, range(160, 162): WorkMessage}
     groups |= {range(120, 130): WorkMessage, range(170, 173): ClientMessage, range(173, 175): ClientReply}
+    groups |= {range(176, 178): ClientMessage, range(178, 180): ClientReply}
     groups |= {range(175, 176): WorkMessage, range(196, 197): WorkMessage}
     groups |= {range(200, 202): WorkMessage, range(202, 203): ClientReply}
     groups |= {range(210, 212): WorkerMessage, range(212, 213): WorkMessage}

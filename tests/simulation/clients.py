@@ -19,7 +19,7 @@ from paceline_protocol.messages.client import (
     ProgressReply,
     TaskReply,
 )
-from paceline_protocol.messages.queues import Pausing, SetQueueReply
+from paceline_protocol.messages.queues import AlterReply, AlterState, Pausing, SetQueueReply
 from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
 from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply
 from paceline_protocol.options import by_name, completed, is_by_name
@@ -117,6 +117,7 @@ class SimulatedClient:
         self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
         self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
         self._queue_changes: dict[int, str] = {}  # request -> queue
+        self.alters: set[int] = set()  # requests to alter tasks
         self._schedule_changes: dict[int, tuple[str, int, float, bytes]] = {}  # request -> schedule, op, when, task
         self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
         self._connections: dict[str, MemoryEndpoint] = {}
@@ -305,6 +306,10 @@ class SimulatedClient:
         world.queues_asked.add(queue)
         self._queue_changes[self.session.set_queue(queue, pausing, weight, world.now)] = queue
 
+    def alter(self, ids: tuple[bytes, ...], change: tuple[int, str, int]) -> None:
+        """Ask for tasks, anybody's, to be held, released, moved or given another priority."""
+        self.alters.add(self.session.alter(ids, change, self.world.now))
+
     def ask_schedule(self, request: int, name: str, op: int, task_id: bytes = b"") -> None:
         """It has asked for this to be done to a schedule."""
         self._schedule_changes[request] = (name, int(op), self.world.now, task_id)
@@ -403,6 +408,10 @@ class SimulatedClient:
             elif isinstance(reply, ScheduleReply):
                 name, op, asked_at_s, task_id = self._schedule_changes.pop(request)
                 hear(ScheduleAnswered(now, name, op, reply.answer, asked_at_s, task_id))
+            elif isinstance(reply, AlterReply):
+                self.alters.discard(request)
+                for _, state in reply.states:
+                    self.world.events[f"altered: {AlterState(state).name}"] += 1
             elif isinstance(reply, SetQueueReply):
                 queue = self._queue_changes.pop(request)
                 self.world.queues_asked.discard(queue)
@@ -412,6 +421,7 @@ class SimulatedClient:
         for request in [each for each in self._schedule_changes if each in session.requests.failures]:
             del self._schedule_changes[request]
             session.requests.forget(request)
+        self.alters = {request for request in self.alters if request not in session.requests.failures}
         for request in [each for each in self._queue_changes if each in session.requests.failures]:
             self.world.queues_asked.discard(self._queue_changes.pop(request))
             session.requests.forget(request)

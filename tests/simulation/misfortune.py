@@ -13,7 +13,7 @@ from paceline.core.raft.log import Log
 from paceline.runtime.journal.recovery import read_journal
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.consensus import Config
-from paceline_protocol.messages.queues import Pausing
+from paceline_protocol.messages.queues import Holding, Pausing
 from simulation.clients import QUEUES
 from simulation.oracle.events import ClockJumped, RivalsAwaited, RivalStarted
 
@@ -93,6 +93,8 @@ class Misfortune:
             self._drain_some(passed_s)
         if faults.queues:
             self._change_queues(passed_s)
+        if faults.alters:
+            self._alter_tasks(passed_s)
 
     def _happens(self, rate: float, passed_s: float) -> bool:
         return self._rng.random() < rate * passed_s
@@ -270,6 +272,17 @@ class Misfortune:
                 pausing, weight = rng.choice(list(Pausing)), rng.randrange(5)
                 world.events[f"queue: {pausing.name}"] += 1
                 rng.choice(world.clients).change_queue(queue, pausing, weight)
+
+    def _alter_tasks(self, passed_s: float) -> None:
+        """Somebody has a few tasks held, released, moved or given another priority."""
+        world, rng = self._world, self._world.alter_rng
+        if rng.random() >= world.faults.alters * passed_s:
+            return
+        ids = sorted({task_id for client in world.clients for task_id in client.open})
+        if ids:
+            queue, priority = rng.choice(("", "", *QUEUES)), rng.choice((0, 0, rng.randint(1, 10)))
+            some = tuple(rng.sample(ids, min(len(ids), 5)))
+            rng.choice(world.clients).alter(some, (rng.choice(list(Holding)), queue, priority))
 
     # --- all of them --------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from simulation.oracle.dependencies import Dependencies
 from simulation.oracle.draining import Draining
 from simulation.oracle.free_slots import FreeSlots
 from simulation.oracle.handed_out import HandedOut
+from simulation.oracle.held_tasks import HeldTasks
 from simulation.oracle.keys import Keys
 from simulation.oracle.lease import Lease
 from simulation.oracle.located_tasks import LocatedTasks
@@ -250,6 +251,7 @@ UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
 TOLD_OVER = e.ToldExpired(8.0, ID)
 IN_VIDEO = {"queue": "video"}
 ON_SSD, TAKES_GPU = {"tags": "ssd"}, {"needs": "gpu=1"}
+HELD, FREE = e.Altered(1.5, ID, "default", True), e.Altered(1.7, ID, "default", False)
 RESUME_ASKED = e.QueueAsked(1.6, "video")
 PAUSED, RESUMED = e.QueueAnswered(1.5, "video", True), e.QueueAnswered(1.7, "video", False)
 IN_PLACE = e.Submitted(1.0, ID, {}, DONE, requeued_from=b"a dead task.....")
@@ -281,6 +283,9 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, RESUMED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(), PAUSED, dispatched(MOMENT)]),
+    (PausedQueues, [submitted(IN_VIDEO), PAUSED, e.Altered(1.7, ID, "mail", False), dispatched(MOMENT)]),
+    (HeldTasks, [submitted(), HELD, FREE, dispatched(MOMENT)]),
+    (HeldTasks, [submitted(), e.Altered(1.5, ID, "video", False), dispatched(MOMENT)]),
     (PlacedTasks, [submitted(ON_SSD), e.WorkersHave(2.0, "a", (ID,), "ssd,zone-a", "")]),
     (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID, ID), "", "gpu=2", ("gpu=0", "gpu=1"))]),
     (Draining, [CALM, ONE_VOTER, submitted(), started(), FINISHED, started(at_s=4.0)]),
@@ -621,6 +626,12 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     ),
     (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID,), "", "")], "1 gpu are taken on a, of 0"),
     (PlacedTasks, [submitted(TAKES_GPU), e.WorkersHave(2.0, "a", (ID, ID), "", "gpu=1")], "2 gpu are taken on a, of 1"),
+    (HeldTasks, [submitted(), HELD, dispatched(MOMENT)], "a hands out a task that is held"),
+    (
+        PausedQueues,
+        [submitted(), PAUSED, e.Altered(1.7, ID, "video", False), dispatched(MOMENT)],
+        "a hands out a task of video, which is paused",
+    ),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, dispatched(MOMENT)], "a hands out a task of video, which is paused"),
     (Draining, [submitted(), TAKES_NONE, TO_WORKER], "a takes no tasks, and gives one to a worker"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),

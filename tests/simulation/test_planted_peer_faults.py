@@ -47,6 +47,7 @@ from paceline.core.scheduling import (
     schedule_keeper,
 )
 from paceline.core.scheduling.admission import Admission
+from paceline.core.scheduling.alter_requests import AlterRequests
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.dead_limits import DeadLimits
@@ -100,6 +101,7 @@ from paceline.runtime.reactor import Reactor
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.records import TaskEnd
 from simulation import (
+    alter_faults,
     async_faults,
     dead_faults,
     default_faults,
@@ -156,6 +158,8 @@ QUEUES = "core.scheduling.test_queues:test"
 PLACEMENT = "core.scheduling.test_placement:test"
 WITH_PLACES = {"places": 0.7}
 WITH_SCHEDULES = {"schedules": 0.1}
+ALTERING = "core.scheduling.test_altering:test"
+WITH_ALTERS = {"alters": 8.0, "clock_jump_rate": 0.0}
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
@@ -1345,6 +1349,57 @@ FAULTS = [
         found_by=f"{QUEUES}_a_queue_of_whose_tasks_no_node_has_a_slot_free_holds_up_no_other_and_saves_nothing_up",
     ),
     Fault(
+        "hands out what is held",
+        DueTasks,
+        "_is_stopped",
+        alter_faults.hand_out_what_is_held,
+        faults=WITH_ALTERS,
+        finding="that is held",
+    ),
+    Fault(
+        "a new leader does not know what is held",
+        Task,
+        "is_held",
+        alter_faults.not_held,
+        faults=WITH_ALTERS,
+        finding="that is held",
+    ),
+    Fault(
+        "says that a task is held before the log has it",
+        AlterRequests,
+        "alter",
+        alter_faults.answer_before_the_log_has_it,
+        found_by=f"{ALTERING}_nothing_is_handed_out_of_what_is_to_be_altered_before_the_log_has_it",
+    ),
+    Fault(
+        "hands out what is to be held while the log is waited for",
+        LiveTasks,
+        "set_aside",
+        alter_faults.leave_it_in_its_lane,
+        found_by=f"{ALTERING}_nothing_is_handed_out_of_what_is_to_be_altered_before_the_log_has_it",
+    ),
+    Fault(
+        "alters a task that a snapshot is packing",
+        Task,
+        "altered",
+        alter_faults.change_the_task_itself,
+        found_by=f"{ALTERING}_a_snapshot_that_is_being_packed_has_the_task_as_it_was",
+    ),
+    Fault(
+        "alters what a copy of an answered request asks for",
+        AlterRequests,
+        "alter",
+        alter_faults.do_it_again,
+        found_by=f"{ALTERING}_a_copy_of_a_request_changes_nothing",
+    ),
+    Fault(
+        "says that a task is held that has started",
+        AlterRequests,
+        "_state_of",
+        alter_faults.take_what_has_started,
+        found_by=f"{ALTERING}_what_has_started_is_told_and_left_as_it_is",
+    ),
+    Fault(
         "gives tasks to nodes that do not have their tags",
         Requirements,
         "is_met_by",
@@ -1596,7 +1651,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 255
+PLANTED = 262
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -174,6 +174,16 @@ def test_tasks_fail_and_kill_their_workers_and_wall_clocks_are_wrong() -> None:
 
 @in_seeds
 @pytest.mark.parametrize("seed", range(1, 9))
+def test_no_task_that_is_held_is_handed_out_under_any_fault(seed: int) -> None:
+    faults = Faults(alters=8.0, queues=0.3, clock_jump_rate=0.0)
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=faults)
+    world.run(4.0)
+    world.heal_and_finish()
+    assert world.events["altered: DONE"]
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 9))
 def test_no_task_of_a_paused_queue_is_handed_out_under_any_fault(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(queues=0.5, clock_jump_rate=0.0))
     world.run(4.0)

@@ -30,7 +30,7 @@ from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.queues import Pausing
+from paceline_protocol.messages.queues import Holding, Pausing
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, Call, Options
 from paceline_protocol.messages.work import Availability
 from simulation import tasks
@@ -128,6 +128,8 @@ class World:
         self.has_places = self.faults.places > 0
         self.place_rng = random.Random(seed)
         self.has_queues = self.faults.queues > 0
+        self.alters = self.faults.alters > 0
+        self.alter_rng = random.Random(seed)
         self.queues_asked: set[str] = set()  # queues of which somebody has asked for a change, and has no answer
         self._trace = trace
         self._steps = 0
@@ -402,6 +404,8 @@ class World:
     def _until_all_done(self, since_s: float) -> None:
         while not all(client.is_done for client in self.clients):
             waiting = {client.number: len(client.open) for client in self.clients if client.open}
+            if self.alters:
+                self._release_held()
             self._wait(Wait.RESULTS, since_s, f"(by client: {waiting})")
 
     def cut_mains_of(self, alone: SimulatedNode, ways: str) -> None:
@@ -527,6 +531,14 @@ class World:
             while queue in self.queues_asked:
                 self._wait(Wait.RESULTS, since)
             self.queue_rng.choice(self.clients).change_queue(queue, Pausing.RESUME)
+
+    def _release_held(self) -> None:
+        """What somebody holds is to end; what a client has asked for that died may be done only now."""
+        leader = self.leader()
+        if leader is not None and not any(client.alters for client in self.clients):
+            held = [task.id for task in leader.table.tasks.values() if task.is_held]
+            if held:
+                self.clients[0].alter(tuple(held[:256]), (Holding.RELEASE, "", 0))
 
     def _ask_how_far(self) -> None:
         """Of a task that is tried again, and of one that lasts, all the time."""

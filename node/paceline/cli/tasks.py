@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paceline.cli.altering import hold, move, prioritise, unhold
 from paceline.cli.asking import asks_the_leader, confirm, connected, task_ids, task_name
 from paceline.cli.exits import message_of
 from paceline.cli.live_tasks import list_tasks, retry
@@ -39,6 +40,8 @@ def tasks() -> None:
 
 tasks.add_command(list_tasks)
 tasks.add_command(retry)
+for altering in (hold, unhold, move, prioritise):
+    tasks.add_command(altering)
 
 
 @tasks.command()

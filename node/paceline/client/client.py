@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from paceline.client import closing
+from paceline.client.altering import AlterQuestions
 from paceline.client.closing import CLOSE_TIMEOUT_S
 from paceline.client.dead_tasks import DeadTaskQuestions
 from paceline.client.driver.driver import Driver, PackedCall
@@ -59,6 +60,7 @@ class Client(
     LiveTaskQuestions,
     ProgressQuestions,
     DeadTaskQuestions,
+    AlterQuestions,
     QueueQuestions,
     ScheduleQuestions,
 ):

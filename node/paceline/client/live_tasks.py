@@ -120,7 +120,7 @@ class LiveTaskQuestions:
         ValueError for what is no id, TimeoutError if the leader does not answer in time.
         """
         check_seconds("timeout", timeout)
-        ids = _ids_of(tasks)
+        ids = ids_of(tasks)
         deadline_s = time.monotonic() + timeout
         states: dict[bytes, int] = {}
         left = ids
@@ -141,7 +141,7 @@ class LiveTaskQuestions:
         return {task_id.hex(): RunNowState(states[task_id]).name.lower() for task_id in ids}
 
 
-def _ids_of(tasks: Iterable[Future[Any] | TaskId] | Future[Any] | TaskId) -> list[bytes]:
+def ids_of(tasks: Iterable[Future[Any] | TaskId] | Future[Any] | TaskId) -> list[bytes]:
     """Each of them once."""
     if isinstance(tasks, Future | str | bytes) or not isinstance(tasks, Iterable):
         tasks = [tasks]

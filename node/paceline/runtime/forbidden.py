@@ -30,7 +30,7 @@ from paceline_protocol.messages.client import (
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply
 from paceline_protocol.messages.message import Sender, sent_by
-from paceline_protocol.messages.queues import SetQueue, SetQueueReply
+from paceline_protocol.messages.queues import AlterReply, AlterTasks, SetQueue, SetQueueReply
 from paceline_protocol.messages.schedules import (
     BackfillReply,
     BackfillSchedule,
@@ -109,6 +109,7 @@ _ANSWERS: Final[dict[type[Any] | None, Callable[[int, str], ClientReply]]] = {
     Requeue: _dead_changes,
     Discard: _dead_changes,
     SetQueue: lambda request, said: SetQueueReply(request, said, False, 0),
+    AlterTasks: lambda request, said: AlterReply(request, said, ()),
     RunNow: lambda request, said: RunNowReply(request, said, ()),
     PutSchedule: _schedule_reply,
     ChangeSchedule: _schedule_reply,

@@ -18,7 +18,16 @@ from paceline_protocol.messages.message import (
     Sender,
     message,
 )
-from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
+from paceline_protocol.messages.queues import (
+    AlterReply,
+    AlterTasks,
+    FindInQueue,
+    FindToAlter,
+    QueuesReply,
+    QueuesRequest,
+    SetQueue,
+    SetQueueReply,
+)
 from paceline_protocol.messages.records import Result
 from paceline_protocol.messages.schedules import (
     BackfillReply,
@@ -415,6 +424,8 @@ ClientMessage: TypeAlias = (
     | SetQueue
     | QueuesRequest
     | FindInQueue
+    | AlterTasks
+    | FindToAlter
     | SchedulesRequest
     | PutSchedule
     | ChangeSchedule
@@ -443,6 +454,7 @@ ClientReply: TypeAlias = (
     | ProgressReply
     | OutputReply
     | SetQueueReply
+    | AlterReply
     | QueuesReply
     | SchedulesReply
     | ScheduleReply

@@ -25,6 +25,7 @@ class EntryKind(IntEnum):
     REQUEUE = 13  # dead tasks, each with the call of the new task in its place (codec.encode_requeued)
     DISCARD = 14  # task ids, joined: these dead tasks are kept no longer
     QUEUES = 15  # queues, each with whether it is paused and with its weight (codec.encode_queues)
+    ALTER = 16  # tasks that wait, each with its queue, its priority and whether it is held (codec.encode_alterations)
     SCHEDULE = 17  # changes of schedules (codec.encode_schedule_changes)
     FIRING = 18  # moments of schedules, each with the task that it makes (codec.encode_firings)
     HELD = 19  # task ids, joined: their owners have their results, on which tasks that live depend

@@ -23,8 +23,8 @@ ALL = (DELAYED, WAITING, RUNNING)
 def page(lead: Lead, name: str, states: tuple[int, ...], before: dict[str, Any] | None = None) -> dict[str, Any]:
     """The page behind this one, or the first."""
     if before is None:
-        return found(lead.leader, FindRequest(1, name, states, 0, 0, 0, 0, 0))
-    return found(lead.leader, FindRequest(1, name, states, before["term"], before["until"], *before["next"]))
+        return found(lead.leader, FindRequest(1, name, states, 0, 0, 0, 0, 0), lead.now)
+    return found(lead.leader, FindRequest(1, name, states, before["term"], before["until"], *before["next"]), lead.now)
 
 
 def numbers(answer: dict[str, Any]) -> list[int]:
@@ -145,7 +145,7 @@ def test_a_new_leader_finds_nothing_before_it_knows_what_the_nodes_hold() -> Non
 
 
 def test_pages_of_another_leader_are_not_gone_on_with() -> None:
-    answer = found(crowd().leader, FindRequest(1, "*", ALL, TERM - 1, 99, 0, 0, 0))
+    answer = found(crowd().leader, FindRequest(1, "*", ALL, TERM - 1, 99, 0, 0, 0), 0.0)
     assert (answer["term"], answer["ids"], answer["next"]) == (TERM, [], None)
 
 

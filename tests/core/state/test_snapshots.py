@@ -242,7 +242,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"deadline": MOMENT_MAX_MS, "time_left": MOMENT_MAX_MS, "alone": 1}
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
-    options |= {"queue": MAX_QUEUE_CHARS * "q", "fair_key": KEY_CHARS * "\U0001f600"}
+    options |= {"held": 1, "queue": MAX_QUEUE_CHARS * "q", "fair_key": KEY_CHARS * "\U0001f600"}
     options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"units": "gpu=0", "affinity": KEY_CHARS * "\U0001f600", "affinity_wait": FROM_NOW_MAX_MS}
     options |= {"idempotency_key": KEY_CHARS * "\U0001f600", "unique_for": KEEP_MAX_DAYS * 86_400_000}

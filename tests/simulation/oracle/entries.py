@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from paceline_protocol.codec import (
+    decode_alterations,
     decode_backfills,
     decode_calls,
     decode_dead,
@@ -19,6 +20,7 @@ from paceline_protocol.codec import (
 from paceline_protocol.messages.consensus import EntryKind
 from simulation.oracle.events import (
     Accepted,
+    Altered,
     AttemptUsed,
     BackfillWanted,
     Committed,
@@ -59,6 +61,11 @@ def _requeues(entry: Committed) -> Iterator[Event]:
     for task_id, call in decode_requeued(entry.data):
         yield Requeued(entry.at_s, task_id, call[0])
         yield Accepted(entry.at_s, call[0])
+
+
+def _alters(entry: Committed) -> Iterator[Event]:
+    for task_id, queue, _priority, is_held in decode_alterations(entry.data):
+        yield Altered(entry.at_s, task_id, queue, is_held)
 
 
 def _discards(entry: Committed) -> Iterator[Event]:
@@ -126,6 +133,7 @@ READERS: dict[int, Callable[[Committed], Iterator[Event]]] = {
     EntryKind.REQUEUE: _requeues,
     EntryKind.DISCARD: _discards,
     EntryKind.QUEUES: _nothing,
+    EntryKind.ALTER: _alters,
     EntryKind.HELD: _holds,
     EntryKind.SCHEDULE: _changes,
     EntryKind.FIRING: _fires,

@@ -88,6 +88,15 @@ class QueueAnswered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Altered(Event):
+    """The log has in which queue a task waits from now on, and whether it is held."""
+
+    task_id: bytes
+    queue: str
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TriggerAsked(Event):
     """A client wants the task of a schedule made now, under this id."""
 

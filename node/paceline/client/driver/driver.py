@@ -49,7 +49,7 @@ from paceline_protocol.messages.client import (
     WaitingReply,
 )
 from paceline_protocol.messages.live import RunNowReply, TasksReply
-from paceline_protocol.messages.queues import QueuesReply, SetQueueReply
+from paceline_protocol.messages.queues import AlterReply, QueuesReply, SetQueueReply
 from paceline_protocol.messages.records import TASK_ID_BYTES, Call, Options
 from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply, SchedulesReply
 from paceline_protocol.payload import unpack_value
@@ -487,6 +487,10 @@ class Driver:
     def set_queue(self, name: str, pausing: int, weight: int, timeout_s: float) -> SetQueueReply | None:
         """What is the case now. None: no answer in time."""
         return self._answer(SetQueueReply, lambda now: self.session.set_queue(name, pausing, weight, now), timeout_s)
+
+    def alter(self, ids: tuple[bytes, ...], change: tuple[int, str, int], timeout_s: float) -> AlterReply | None:
+        """What became of each. None: no answer in time."""
+        return self._answer(AlterReply, lambda now: self.session.alter(ids, change, now), timeout_s)
 
     def run_now(self, ids: tuple[bytes, ...], timeout_s: float) -> RunNowReply | None:
         """What became of each. None: no answer in time."""

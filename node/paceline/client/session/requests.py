@@ -48,7 +48,16 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
-from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest, SetQueue, SetQueueReply
+from paceline_protocol.messages.queues import (
+    AlterReply,
+    AlterTasks,
+    FindInQueue,
+    FindToAlter,
+    QueuesReply,
+    QueuesRequest,
+    SetQueue,
+    SetQueueReply,
+)
 from paceline_protocol.messages.records import Result, TaskEnd
 from paceline_protocol.messages.schedules import (
     BackfillReply,
@@ -62,6 +71,7 @@ from paceline_protocol.messages.schedules import (
 )
 from paceline_protocol.options import (
     DEAD_LEVEL,
+    FAIRNESS_LEVEL,
     LISTS_LEVEL,
     LOST_CLIENTS_LEVEL,
     MODULE_SCHEDULES_LEVEL,
@@ -88,6 +98,8 @@ Request: TypeAlias = (
     | SetQueue
     | QueuesRequest
     | FindInQueue
+    | AlterTasks
+    | FindToAlter
     | SchedulesRequest
     | PutSchedule
     | ChangeSchedule
@@ -109,6 +121,7 @@ Reply: TypeAlias = (
     | ProgressReply
     | OutputReply
     | SetQueueReply
+    | AlterReply
     | QueuesReply
     | SchedulesReply
     | ScheduleReply
@@ -146,6 +159,8 @@ RULES: Final[dict[type[Request], Rule]] = {
     SetQueue: Rule(SetQueueReply, of_any_node=False, behind_calls=False, since_level=QUEUES_LEVEL),
     QueuesRequest: Rule(QueuesReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
     FindInQueue: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
+    AlterTasks: Rule(AlterReply, of_any_node=False, behind_calls=True, since_level=FAIRNESS_LEVEL),
+    FindToAlter: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=FAIRNESS_LEVEL),
     SchedulesRequest: Rule(SchedulesReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     PutSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     ChangeSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),

@@ -63,7 +63,7 @@ from paceline_protocol.messages.client import (
     Welcome,
 )
 from paceline_protocol.messages.live import RunNow, TasksRequest
-from paceline_protocol.messages.queues import FindInQueue, QueuesRequest, SetQueue
+from paceline_protocol.messages.queues import AlterTasks, FindInQueue, FindToAlter, QueuesRequest, SetQueue
 from paceline_protocol.messages.records import CALL_ID, CALL_OPTIONS, Call
 from paceline_protocol.messages.schedules import (
     BackfillSchedule,
@@ -311,8 +311,11 @@ class Session:
 
     def find(self, page: PageRequest, now: float) -> int:
         """Ask the leader for ids of tasks. Returns the key of the FindReply."""
-        name, states, term, until, cursor, queue = page
+        name, states, term, until, cursor, queue, older_than_ms, change = page
         number = self.requests.next_number()
+        if change is not None:
+            meant = FindToAlter(number, name, states, term, until, *cursor, queue, older_than_ms, *change)
+            return self._ask(meant, now)
         if queue:
             return self._ask(FindInQueue(number, name, states, term, until, *cursor, queue), now)
         return self._ask(FindRequest(number, name, states, term, until, *cursor), now)
@@ -328,6 +331,10 @@ class Session:
     def set_queue(self, name: str, pausing: int, weight: int, now: float) -> int:
         """Ask the leader to change a queue. Returns the key of the SetQueueReply."""
         return self._ask(SetQueue(self.requests.next_number(), name, pausing, weight), now)
+
+    def alter(self, ids: tuple[bytes, ...], change: tuple[int, str, int], now: float) -> int:
+        """Ask the leader to alter these tasks. Returns the key of the AlterReply."""
+        return self._ask(AlterTasks(self.requests.next_number(), ids, *change), now)
 
     def run_now(self, ids: tuple[bytes, ...], now: float) -> int:
         """Ask the leader to let these wait no longer. Returns the key of the RunNowReply."""

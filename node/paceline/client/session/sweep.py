@@ -8,7 +8,7 @@ in after this began, so that it ends there. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from paceline.errors import ConfigError, RequestRefused
@@ -30,7 +30,8 @@ _STAY: Final = (CancelState.STOPPING, CancelState.RUNNING)
 
 
 class PageRequest(NamedTuple):
-    """A FindRequest, or a FindInQueue, but for its number. ``queue``: "" for all."""
+    """A FindRequest, a FindInQueue or, with a ``change``, a FindToAlter, but for its number. ``queue``: "" for all.
+    ``change``: (holding, queue, priority), as an AlterTasks has them."""
 
     name: str
     states: tuple[int, ...]
@@ -38,6 +39,8 @@ class PageRequest(NamedTuple):
     until: int = 0
     cursor: tuple[int, int, int] = _BEGINNING
     queue: str = ""
+    older_than_ms: int = 0
+    change: tuple[int, str, int] | None = None
 
 
 class Sweep:
@@ -45,14 +48,24 @@ class Sweep:
     is asked for again a little later. ``counts``: what became of the tasks."""
 
     def __init__(
-        self, name: str | None, state: str | Iterable[str], *, all_names: bool, queue: str | None = None
+        self,
+        name: str | None,
+        state: str | Iterable[str],
+        *,
+        all_names: bool,
+        queue: str | None = None,
+        counted: Mapping[int, str] = _COUNTED,
+        stay: Collection[int] = _STAY,
     ) -> None:
-        """Raises ConfigError for what can't be looked for, and for a name that would be everybody's."""
+        """``counted``: the words for what may become of a task; ``stay``: of these, those in which it is found again.
+        Raises ConfigError for what can't be looked for, and for a name that would be everybody's."""
+        self._counted = counted
+        self._stay = stay
         pattern = _pattern(name, all_names=all_names or (name is None and queue is not None))
         self.next = PageRequest(pattern, _states(state), queue=queue or "")
         self.is_over = False
         self.is_early = False
-        self.counts = Counter(dict.fromkeys(_COUNTED.values(), 0))
+        self.counts = Counter(dict.fromkeys(counted.values(), 0))
         self._there: set[bytes] = set()  # of what was asked for, what has not ended, and so may be found again
         self._is_any_new = False
 
@@ -64,6 +77,8 @@ class Sweep:
         new = [task_id for task_id in answer["ids"] if task_id not in self._there]
         self._is_any_new = self._is_any_new or bool(new)
         self.is_early = not answer["is_settled"]
+        if not new and following is not None and tuple(following) == asked.cursor and answer["ids"]:
+            following = None  # all that is found there was asked for, and stays as it is
         if following is None:  # what has moved meanwhile from one state to another may have been passed over
             self.is_over = not self._is_any_new
             following, self._is_any_new = _BEGINNING, False
@@ -73,8 +88,8 @@ class Sweep:
     def became(self, states: Mapping[bytes, int]) -> None:
         """What was to be cancelled has become this (CancelState)."""
         for task_id, state in states.items():
-            self.counts[_COUNTED[state]] += 1
-            if state in _STAY:
+            self.counts[self._counted[state]] += 1
+            if state in self._stay:
                 self._there.add(task_id)
 
     @property

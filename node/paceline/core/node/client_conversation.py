@@ -36,7 +36,7 @@ from paceline_protocol.messages.client import (
     Wait,
     Welcome,
 )
-from paceline_protocol.messages.queues import SetQueue
+from paceline_protocol.messages.queues import AlterTasks, SetQueue
 from paceline_protocol.messages.schedules import BackfillSchedule, ChangeSchedule, PutSchedule, TriggerSchedule
 
 Answer = Callable[[Question, bytes, Any, float], ClientReply | None]
@@ -78,6 +78,7 @@ class ClientConversation:
             Requeue: self._requeue,
             Discard: self._discard,
             SetQueue: self._set_queue,
+            AlterTasks: self._alter,
             PutSchedule: self._schedule,
             ChangeSchedule: self._schedule,
             TriggerSchedule: self._schedule,
@@ -163,6 +164,10 @@ class ClientConversation:
         session.heard_at = now
         leader.queues.set(session.key, request)
 
+    def _alter(self, leader: Leader, session: ClientSession, request: AlterTasks, now: float) -> None:
+        session.heard_at = now
+        leader.alterations.alter(session.key, request)
+
     def _schedule(
         self,
         leader: Leader,
@@ -209,6 +214,9 @@ class ClientConversation:
             if leader.queues.replies:
                 replies += leader.queues.replies
                 leader.queues.replies = []
+            if leader.alterations.replies:
+                replies += leader.alterations.replies
+                leader.alterations.replies = []
             if leader.schedules.replies:
                 replies += leader.schedules.replies
                 leader.schedules.replies = []

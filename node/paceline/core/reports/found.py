@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from paceline.core.scheduling.alter_requests import would_change
 from paceline.core.scheduling.finding import Cursor, Page, find
+from paceline.core.state.task import Task
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.messages.client import FindRequest
-from paceline_protocol.messages.queues import FindInQueue
+from paceline_protocol.messages.queues import FindInQueue, FindToAlter
 from paceline_protocol.name_patterns import STARS_MAX, NamePattern
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
 
 
-def found(leader: Leader, request: FindRequest | FindInQueue) -> dict[str, Any]:
+def found(leader: Leader, request: FindRequest | FindInQueue | FindToAlter, now: float) -> dict[str, Any]:
     """One page. While a new leader does not know yet what the nodes hold, it has nothing, and the same is asked again.
     Cost: see ``finding.py``. Raises LimitExceeded for a pattern that would cost more."""
     if (stars := request.name.count("*")) > STARS_MAX:
         raise LimitExceeded("stars in the pattern of a name", stars, STARS_MAX)
     tasks = leader.tasks
     until = request.until if request.term else tasks.next_age
-    page = Page(NamePattern(request.name), until, request.queue if isinstance(request, FindInQueue) else "")
+    pattern = NamePattern(request.name)
+    if isinstance(request, FindToAlter):
+        page = Page(pattern, until, request.of_queue, _to_alter(request, now))
+    else:
+        page = Page(pattern, until, request.queue if isinstance(request, FindInQueue) else "")
     following: Cursor | None = (request.state, request.part, request.at)
     if request.term not in (0, leader.term):
         following = None  # the cursor is that of another leader
@@ -34,3 +41,14 @@ def found(leader: Leader, request: FindRequest | FindInQueue) -> dict[str, Any]:
         "next": following,
         "is_settled": tasks.is_settled,
     }
+
+
+def _to_alter(request: FindToAlter, now: float) -> Callable[[Task], bool]:
+    """Whether a task is to be altered, and is not so yet."""
+    came_by = now - request.older_than_ms / 1_000
+
+    def is_meant(task: Task) -> bool:
+        may_be = task.is_logged and not (task.options is not None and task.options.has_inputs)
+        return may_be and task.arrived_at <= came_by and would_change(task, request)
+
+    return is_meant

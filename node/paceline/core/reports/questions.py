@@ -32,7 +32,7 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
 )
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
-from paceline_protocol.messages.queues import FindInQueue, QueuesReply, QueuesRequest
+from paceline_protocol.messages.queues import FindInQueue, FindToAlter, QueuesReply, QueuesRequest
 from paceline_protocol.messages.schedules import SchedulesReply, SchedulesRequest
 from paceline_protocol.payload import pack_value
 
@@ -74,11 +74,11 @@ def tell_dead_task(node: NodeCore, key: bytes, request: DeadTaskRequest, now: fl
     return DeadTaskReply(request.request, "", pack_value(dead_task(node.table, request.id)))
 
 
-def tell_found(node: NodeCore, key: bytes, request: FindRequest | FindInQueue, now: float) -> FindReply:
+def tell_found(node: NodeCore, key: bytes, request: FindRequest | FindInQueue | FindToAlter, now: float) -> FindReply:
     """Reply with some of the tasks that have a name and a state."""
     leader = node.leader
     assert leader is not None, "a question of the leader"
-    return FindReply(request.request, pack_value(found(leader, request)))
+    return FindReply(request.request, pack_value(found(leader, request, now)))
 
 
 def tell_listed(node: NodeCore, key: bytes, request: TasksRequest, now: float) -> TasksReply:
@@ -131,4 +131,5 @@ QUESTIONS: Final = (
     Question(OutputRequest, AskedOf.LEADER, ask_nodes),
     Question(QueuesRequest, AskedOf.LEADER, tell_queues),
     Question(FindInQueue, AskedOf.LEADER, tell_found),
+    Question(FindToAlter, AskedOf.LEADER, tell_found),
 )

@@ -259,6 +259,10 @@ def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
     failures = tasks.failures_of(task)
+    if task.id in tasks.altering:
+        return "that it is held, released, moved or has another priority is being written to the log"
+    if task.is_held:
+        return f"somebody holds it; `paceline tasks unhold {task.id.hex()}` lets it go on"
     if task.is_delayed and failures is not None and task.options is not None:
         return (
             f"attempt {failures.last_attempt} failed ({failures.kept[-1][2]}); it is tried again at "

@@ -23,6 +23,7 @@ from paceline.core.state.records import size_of
 from paceline.core.state.task import Task
 from paceline_protocol.codec import (
     MAX_BATCH_ITEMS,
+    encode_alterations,
     encode_calls,
     encode_kept,
     encode_outcomes,
@@ -35,6 +36,7 @@ from paceline_protocol.messages.client import Submit
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import (
     RETRY_SUMMARY,
+    Alteration,
     Call,
     EndRecord,
     KeptOutcome,
@@ -59,6 +61,7 @@ class Draft:
         "_calls",
         "_data",
         "_is_verbatim",
+        "alterations",
         "attempts_lost",
         "dead",
         "discarded",
@@ -88,6 +91,7 @@ class Draft:
         self.requeued: list[tuple[bytes, Task]] = []  # dead tasks, each with the new one in its place
         self.discarded: list[bytes] = []  # dead tasks that are kept no longer
         self.queues: list[QueueSettings] = []
+        self.alterations: list[Alteration] = []
         self.recorded: dict[str, int] = {}  # node -> the last NodeOutcomes.seq that is recorded with this
         self.size_bytes = 0
         self.kept_bytes = 0  # of the tasks that end with this, with their results
@@ -119,6 +123,8 @@ class Draft:
         if self.requeued:
             calls = [(task_id, task.call) for task_id, task in self.requeued]
             entries.append((EntryKind.REQUEUE, encode_requeued(calls), self.requeued))
+        if self.alterations:
+            entries.append((EntryKind.ALTER, encode_alterations(self.alterations), self.alterations))
         used_up = self.attempts_lost + [task.id for task in self.starting]
         if used_up:
             entries.append((EntryKind.ATTEMPT, join_ids(used_up), None))
@@ -150,7 +156,8 @@ class Draft:
     def __bool__(self) -> bool:
         has_attempts = self.attempts_lost or self.retries or self.starting
         has_dead = self.requeued or self.discarded
-        return bool(self.submits or self.outcomes or has_attempts or has_dead or self.recorded or self.queues)
+        has_changes = self.recorded or self.queues or self.alterations
+        return bool(self.submits or self.outcomes or has_attempts or has_dead or has_changes)
 
 
 class Proposals:
@@ -230,6 +237,12 @@ class Proposals:
         """This is said of a queue from now on."""
         self.make_room(ITEM_BYTES)
         self.draft.queues.append(settings)
+        self.draft.size_bytes += ITEM_BYTES
+
+    def alter(self, alteration: Alteration) -> None:
+        """A task has another queue or priority from now on, or is held, or not any more."""
+        self.make_room(ITEM_BYTES)
+        self.draft.alterations.append(alteration)
         self.draft.size_bytes += ITEM_BYTES
 
     def lose_attempts(self, ids: Iterable[bytes]) -> None:

@@ -46,6 +46,7 @@ class DueTasks:
         "_moments",
         "_monotonic",
         "_waits",
+        "altering",
         "clock",
         "fires",
         "retention",
@@ -69,6 +70,7 @@ class DueTasks:
         self.retrying = retrying if retrying is not None else Retrying()
         self.clock = clock
         self._hurried: set[bytes] = set()  # live tasks that do not wait for the moment of their call any more
+        self.altering: set[bytes] = set()  # those of LiveTasks
         self._monotonic = WallClock()
         self._waits = waits if waits is not None else Moments()
         self._is_settled = False
@@ -133,6 +135,8 @@ class DueTasks:
 
     def is_early(self, task: Task, now: float) -> bool:
         """Whether it may not start yet."""
+        if self._is_stopped(task):
+            return True
         waits_until = self.retrying.waits_until.get(task.id) if self.retrying.waits_until else None
         if waits_until is not None:
             return waits_until == inf or not self._monotonic.has_reached(self._monotonic.ms_from(waits_until), now)
@@ -140,6 +144,10 @@ class DueTasks:
         if options is None or not options.not_before_ms or task.id in self._hurried:
             return False
         return not self.clock.has_reached(options.not_before_ms, now)
+
+    def _is_stopped(self, task: Task) -> bool:
+        """Whether it waits for no moment: somebody holds it, or the log is to have first that it is altered."""
+        return task.is_held or (bool(self.altering) and task.id in self.altering)
 
     def retry_wait_ms(self, task: Task, now: float) -> int:
         """How long a task that has failed still waits until it is tried again; 0 if it does not, or if the log does not
@@ -167,7 +175,9 @@ class DueTasks:
             return
         moment_ms = options.expires_ms
         waits_until = self.retrying.waits_until.get(task.id) if self.retrying.waits_until else None
-        if waits_until is not None:
+        if self._is_stopped(task):
+            pass
+        elif waits_until is not None:
             if task.is_delayed and waits_until < inf:
                 self._waits.set(task.id, self._monotonic.ms_from(waits_until))
         elif self.is_early(task, now):
@@ -179,6 +189,8 @@ class DueTasks:
         """A delayed task is to wait for its moment no longer. False, with nothing changed: what it waits for is the
         log. Afterwards, when it is where it belongs, it is to be watched anew."""
         options, waits_until = task.options, self.retrying.waits_until.get(task.id)
+        if self._is_stopped(task):
+            return False
         if options is None or waits_until == inf or (waits_until is None and not options.not_before_ms):
             return False
         self.forget(task.id)

@@ -59,10 +59,14 @@ class MatchedNames:
 class Page:
     """One page: what is meant, and what was found. ``left``: how much more may be looked at."""
 
-    __slots__ = ("_queue", "_until", "ids", "left", "names")
+    __slots__ = ("_is_meant", "_queue", "_until", "ids", "left", "names")
 
-    def __init__(self, pattern: NamePattern, until: int, queue: str = "") -> None:
-        """``until``: only tasks whose ``first_age`` is less. ``queue``: only those of this one; "" for all."""
+    def __init__(
+        self, pattern: NamePattern, until: int, queue: str = "", is_meant: Callable[[Task], bool] | None = None
+    ) -> None:
+        """``until``: only tasks whose ``first_age`` is less. ``queue``: only those of this one; "" for all.
+        ``is_meant``: only those of which this holds."""
+        self._is_meant = is_meant
         self.ids: list[bytes] = []
         self.left = PAGE_TASKS
         self.names = MatchedNames(pattern)
@@ -79,6 +83,8 @@ class Page:
         if task.first_age >= self._until or state_of(task) != state or not self.names.match(task.name):
             return False
         if self._queue and self._queue != task.queue:
+            return False
+        if self._is_meant is not None and not self._is_meant(task):
             return False
         self.ids.append(task.id)
         return True

@@ -13,7 +13,7 @@ Its parts are its conversations, and each handles the messages of its own:
   session.
 - ``cancelling``: the cancel requests of tasks that have not ended.
 - ``remarks``: what clients want to know of what running tasks say of themselves.
-- ``queues``: what clients have said of queues.
+- ``queues``: what clients have said of queues; ``alterations``: of tasks that wait.
 - ``schedules``: what is done at moments of the wall clock, and what clients have said of that.
 - ``dead``: what clients have requeued and discarded of the dead tasks, and which are kept no longer.
 
@@ -35,6 +35,7 @@ from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
 from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.admission import Admission
+from paceline.core.scheduling.alter_requests import AlterRequests
 from paceline.core.scheduling.cancelling import Cancelling
 from paceline.core.scheduling.dead_limits import DeadLimits
 from paceline.core.scheduling.dead_task_requests import DeadTaskRequests
@@ -139,6 +140,8 @@ class Leader:
 
         self.remarks = RemarkRequests(term, self.nodes, self.tasks, self.recording)
         self.queues = QueueRequests(table, tasks, self.recording)
+        due.altering = tasks.altering
+        self.alterations = AlterRequests(table, tasks, self.recording, self.admission, due)
         self.schedules = ScheduleKeeper(table, propose, self.recording, self.admission, due, notice, now)
         self.dead = DeadTaskRequests(table, self.recording, self.admission, due, dead_limits)
 
@@ -256,6 +259,9 @@ class Leader:
             if draft.requeued or draft.discarded:
                 self.dead.have_left([*(task_id for task_id, _ in draft.requeued), *draft.discarded])
                 self._is_held_back = self._is_held_back or bool(draft.requeued)
+            if draft.alterations:
+                self.alterations.have_been_altered(draft.alterations, now)
+                self._is_held_back = True  # they wait again
             if draft.queues:
                 self.queues.have_been_set(draft.queues)
                 self._is_held_back = True  # what was paused may go on

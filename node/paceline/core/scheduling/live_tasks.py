@@ -11,7 +11,8 @@ RECOVERED    a lane of its queue, apart: an earlier leader accepted it, and a no
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
 DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
-             retry; or, in the place of a dead task, before the log has that (``recording.py``)
+             retry; or, in the place of a dead task, before the log has that (``recording.py``); or it is held, or waits
+             for the log to have that it is altered (``alter_requests.py``)
 WAITING      by id, beside them: the log does not have the ends of all tasks that it depends on (``inputs.py``)
 ===========  ==========================================================================================================
 
@@ -90,6 +91,7 @@ class LiveTasks:
         self.is_settled = False
         self.owners = Owners()
         self.inputs = Inputs(results)
+        self.altering: set[bytes] = set()
         self._failed = (retrying if retrying is not None else Retrying()).by_id
         self._next_age = FIRST_AGE
         self._next_wanted_age = FIRST_AGE - 1
@@ -232,6 +234,32 @@ class LiveTasks:
         task.age = self._next_wanted_age
         self._next_wanted_age -= 1
 
+    def set_aside(self, task: Task) -> None:
+        """A task that waits here is to be altered: nobody hands it out before replace()."""
+        self.altering.add(task.id)
+        if not task.is_delayed:
+            self._move(task, Event.POSTPONE)
+
+    def replace(self, old: Task, new: Task) -> None:
+        """A task that was set aside is another object from now on, with another call. What its lane skips is the old
+        one, which stays delayed for ever: a task may wait in a lane once."""
+        self._delayed.take(old)
+        self.live_bytes += new.size_bytes() - old.size_bytes()
+        if old.options is not None:
+            self.queues.leaves(old.options)
+            if old.options.ends_with_client:
+                self.owners.remove(old)
+        new.state, new.session = old.state, old.session
+        new.age, new.first_age, new.arrived_at = old.age, old.first_age, old.arrived_at
+        new.attempt, new.lost_attempts, new.runs_alone = old.attempt, old.lost_attempts, old.runs_alone
+        new.sent_at = old.sent_at
+        self.live[new.id] = new
+        if new.options is not None:
+            self.queues.enters(new.options)
+            if new.options.ends_with_client:
+                self.owners.add(new)
+        self._delayed.put(new)
+
     def settle(self) -> None:
         """Every node has given its account, or had time to: the tasks that are still recovered may be dispatched."""
         self.is_settled = True
@@ -293,7 +321,7 @@ class LiveTasks:
         return self._is_unaccounted(task) and (failed is None or attempt > failed.last_attempt)
 
     def _is_unaccounted(self, task: Task) -> bool:
-        return task.is_recovered or task.is_delayed
+        return (task.is_recovered or task.is_delayed) and task.id not in self.altering
 
     def adopt(self, task: Task, node_id: str, attempt: int, cost_us: int) -> None:
         """A node already holds this task: leave it there. Which Dispatch brought it is not known: not the last one that

@@ -53,6 +53,7 @@ from paceline_protocol.messages.records import (
     OUTCOME_PAYLOAD,
     OUTCOME_STATE,
     RETRY_ID,
+    Alteration,
     Call,
     EndRecord,
     Outcome,
@@ -269,6 +270,11 @@ class Recording:
     def set_queue(self, settings: QueueSettings) -> None:
         """This is said of a queue from now on."""
         self._proposals.set_queue(settings)
+        self.is_awaited = True
+
+    def alter(self, alteration: Alteration) -> None:
+        """A task that is set aside has another queue or priority from now on, or is held, or not any more."""
+        self._proposals.alter(alteration)
         self.is_awaited = True
 
     def submitted(

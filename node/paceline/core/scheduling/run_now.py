@@ -34,6 +34,6 @@ def _run_now(leader: Leader, task_id: bytes, now: float) -> RunNowState:
         return RunNowState.NOT_YET
     if task.has_place_at_node:
         return RunNowState.RUNNING
-    if not task.is_delayed:
+    if not task.is_delayed or task.is_held:
         return RunNowState.WAITING
     return RunNowState.DUE if recording.run_now(task, now) else RunNowState.NOT_YET

@@ -51,7 +51,7 @@ class Takeover:
             else:
                 # What the log says has started once is not delayed again, but for a retry.
                 self.due.recover(task, now)
-                may_be_delayed = not lost or task.id in self.due.retrying.by_id
+                may_be_delayed = not lost or task.is_held or task.id in self.due.retrying.by_id
                 self.tasks.recover(task, lost, now, delayed=may_be_delayed and self.due.is_early(task, now))
                 self.due.watch(task, now)
             if options is not None and options.has_inputs:

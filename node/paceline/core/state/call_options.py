@@ -36,18 +36,17 @@ class CallOptions:
     """The options of a call as plain attributes, and as properties where it fails or ends: of those with a moment there
     may be a million. Never changed once it is made.
 
-    ``max_attempts``: lost attempts that end the task, 0 if that is left to the cluster.
-    ``starts_once``: its start is logged before it is made, and there is one. ``waits_for_commit``: its result is passed
-    on once its outcome is committed. ``is_logged``: False if only its leader and its client know of it. ``is_traced``:
-    it is sampled (``traces.py``). ``not_before_ms``: it may not start before this moment of the wall clock, 0 if at any
-    time. ``expires_ms``: it may not start from this moment on, 0 for no such. ``deadline_ms``: nor may it run on, then;
-    what has a deadline expires by then, too. ``retries``: how often it is tried again
-    after it has failed; ``backoff_ms``, ``backoff_max_ms`` and ``has_jitter``: when. ``has_moment``: it has one of the
-    moments, or may be given one by a retry. ``result_ttl_ms``: how long its result is kept for whoever asks, 0 for no
-    longer than its submitter needs; with a key for as long as that is held after its end, too. ``keep_dead_ms``: how
-    long it is kept if it dies, 0 for not at all; ``may_be_kept``: it has one of the two; ``accepted_ms``: when
-    it was admitted, if that is to be remembered.
-    ``ends_with_client``: it is cancelled when its client is gone.
+    ``max_attempts``: lost attempts that end the task, 0 if that is left to the cluster. ``starts_once``: its start
+    is logged before it is made, and there is one. ``waits_for_commit``: its result is passed on once its outcome is
+    committed. ``is_logged``: False if only its leader and its client know of it. ``is_traced``: it is sampled
+    (``traces.py``). ``not_before_ms``: it may not start before this moment of the wall clock, 0 if at any time.
+    ``expires_ms``: it may not start from this moment on, 0 for no such. ``deadline_ms``: nor may it run on, then;
+    what has a deadline expires by then, too. ``retries``: how often it is tried again after it has failed;
+    ``backoff_ms``, ``backoff_max_ms`` and ``has_jitter``: when. ``has_moment``: it has one of the moments, may be
+    given one by a retry, or is held. ``result_ttl_ms``: how long its result is kept for whoever asks, 0 for no
+    longer than its submitter needs; with a key for as long as that is held after its end, too. ``keep_dead_ms``:
+    how long it is kept if it dies, 0 for not at all; ``may_be_kept``: it has one of the two; ``accepted_ms``: when
+    it was admitted, if that is to be remembered. ``ends_with_client``: it is cancelled when its client is gone.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
     ``needs``: which, as text, and ``amounts`` the latter.
@@ -96,7 +95,7 @@ class CallOptions:
         expires_ms = min(expires_ms or deadline_ms, deadline_ms or expires_ms)
         self.expires_ms: Final[int] = expires_ms
         retries: int = wire.get("retries", 0)
-        self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries)
+        self.has_moment: Final[bool] = bool(not_before_ms or expires_ms or retries or wire.get("held", 0))
         self.may_be_kept: Final[bool] = bool(is_keyed or wire.get("result_ttl", 0) or wire.get("keep_dead", 0))
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # nearly all are ASCII
         if "fair_key" in wire:
@@ -114,6 +113,11 @@ class CallOptions:
         """In which it waits."""
         queue: str = self._map.get("queue", DEFAULT_QUEUE)
         return queue
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it does not start until somebody releases it."""
+        return bool(self._map.get("held", 0))
 
     @property
     def fair_key(self) -> str:

@@ -67,7 +67,7 @@ class TaskTable:
     @property
     def tasks(self) -> dict[bytes, Task]:
         """The tasks that are accepted and have not ended. Their replicated part never changes, so that a snapshot can
-        be packed while tasks come and end."""
+        be packed while tasks come and end: one that is altered is another object."""
         return self._tasks.by_id
 
     @property

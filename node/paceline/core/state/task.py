@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr
 
 from paceline.core.state.call_options import CallOptions, resolve
 from paceline_protocol.messages.records import Assignment, Call, Options, TaskEnd
-from paceline_protocol.options import DEFAULT_QUEUE
+from paceline_protocol.options import DEFAULT_QUEUE, altered
 
 if TYPE_CHECKING:
     from paceline.core.clients.sessions import ClientSession
@@ -107,6 +107,9 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.DELAYED, Event.TIME_OUT): State.TIMED_OUT,
     (State.READY, Event.EXPIRE): State.EXPIRED,
     (State.RECOVERED, Event.EXPIRE): State.EXPIRED,
+    # Somebody holds it, or has it altered.
+    (State.READY, Event.POSTPONE): State.DELAYED,
+    (State.RECOVERED, Event.POSTPONE): State.DELAYED,
     (State.STARTING, Event.EXPIRE): State.EXPIRED,
     (State.DELAYED, Event.EXPIRE): State.EXPIRED,
     (State.WAITING, Event.INPUTS_END): State.READY,
@@ -270,6 +273,17 @@ class Task:
     @property
     def wire_options(self) -> Options | None:
         return None if self.options is None else self.options.wire
+
+    def altered(self, queue: str, priority: int, *, is_held: bool) -> Task:
+        """The task with another call, as the log has it from now on; this one stays as it is, as a snapshot may be
+        packing it."""
+        options = altered(self.wire_options, queue, is_held=is_held)
+        return Task((self.id, self.name, priority, self.args, options))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody holds it: it does not start until it is released."""
+        return self.options is not None and self.options.is_held
 
     @property
     def queue(self) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
-from paceline_protocol.codec import decode_calls
+from paceline_protocol.codec import decode_alterations, decode_calls
 from paceline_protocol.fields import calls
 from paceline_protocol.messages.consensus import EntryKind
-from paceline_protocol.messages.records import CALL_ID
+from paceline_protocol.messages.records import CALL_ID, Alteration
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
@@ -20,15 +20,27 @@ class Tasks(Section):
     """By id, in the order in which they were accepted. An item is a Call."""
 
     def __init__(self) -> None:
-        super().__init__("tasks", (EntryKind.ACCEPT,))
+        super().__init__("tasks", (EntryKind.ACCEPT, EntryKind.ALTER))
         self.by_id: dict[bytes, Task] = {}
 
     def decode(self, kind: int, data: bytes) -> Any:
+        if kind == EntryKind.ALTER:
+            return decode_alterations(data)
         return [Task(call) for call in decode_calls(data)]
 
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
-        """ACCEPT: take in those tasks that the table does not know yet."""
-        self.accept(table, decoded if decoded is not None else self.decode(kind, data))
+        """ACCEPT: take in those tasks that the table does not know yet. ALTER: these have another queue, another
+        priority, or are held, or not any more, unless they have ended."""
+        given = decoded if decoded is not None else self.decode(kind, data)
+        if kind == EntryKind.ACCEPT:
+            self.accept(table, given)
+            return
+        by_id = self.by_id
+        alterations: list[Alteration] = given
+        for task_id, queue, priority, is_held in alterations:
+            task = by_id.get(task_id)
+            if task is not None:
+                by_id[task_id] = task.altered(queue, priority, is_held=is_held)
 
     def accept(self, table: TaskTable, tasks: Iterable[Task]) -> None:
         """Take in those of these tasks that the table does not know yet."""
