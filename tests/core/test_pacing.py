@@ -92,6 +92,8 @@ EVENTS: dict[str, Callable[[NodeCore], None]] = {
     "on_worker_ready": lambda node: node.on_worker_ready(b"w", ("add",)),
     "on_worker_done": lambda node: node.on_worker_done(b"w", ENDED, 1.0),
     "on_worker_cleans_up": lambda node: node.on_worker_cleans_up(b"w", ENDED, 1.0),
+    "on_worker_waits": lambda node: node.on_worker_waits(b"w", b"i" * 16, b"j" * 16, 1.0),
+    "on_worker_goes_on": lambda node: node.on_worker_goes_on(b"w", b"i" * 16),
     "on_names_changed": lambda node: node.on_names_changed(),
     "on_all_busy": lambda node: node.on_all_busy(),
     "on_worker_trace": lambda node: node.on_worker_trace(Trace(b"i" * 16, ())),
