@@ -51,6 +51,7 @@ def test_a_schedule_of_a_module_changes_with_the_last_node_of_a_rolling_upgrade(
             log_with(before, "nodes have different versions of the schedule ticking.tick of the module ticking")
             assert known(client)["ticking.tick"].when.wire.every_ms == 1_000
             wait_until(lambda: len(voters(client)) == 3, "the new nodes vote, so that the old one may go")
+            client.trigger_schedule("hourly")  # once the log has it, it has that they vote, and not on this node alone
             before.kill()
             wait_until(lambda: known(client)["ticking.tick"].when.wire.every_ms == 2_000, "the last old node is gone")
             assert known(client)["hourly"].paused
