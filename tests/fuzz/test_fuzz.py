@@ -17,8 +17,9 @@ from fuzz.frames import CHANGES, Frames
 from fuzz.fuzz import ALL, again, table
 from fuzz.memory import MIXES, Ended, run
 from fuzz.samples import CLASSES
-from fuzz.speakers import _MAY_SEND, _PEERS_MAY_SEND, ROLES, Verdicts
+from fuzz.speakers import _MAY_SEND, _PEERS_MAY_SEND, ROLES, ClientSpeaker, Verdicts
 from fuzz.targets import TARGETS
+from fuzz.world import FuzzWorld
 from paceline.codecs.kinds import FieldsPlan
 from paceline.core.clients.session_table import SessionTable
 from paceline.core.clients.sessions import ClientSession
@@ -35,7 +36,7 @@ from paceline_protocol.codec import decode, encode
 from paceline_protocol.errors import ProtocolError
 from paceline_protocol.forms import Ext
 from paceline_protocol.messages.children import Stop
-from paceline_protocol.messages.client import Cancel, Ping
+from paceline_protocol.messages.client import Admin, Cancel, Ping
 from paceline_protocol.messages.membership import Envelope
 from paceline_protocol.messages.records import Outcome
 
@@ -175,7 +176,15 @@ def test_a_seed_decides_everything() -> None:
 
 
 def quoted_whole(patch: pytest.MonkeyPatch) -> None:
-    """A client's argument is quoted at any length, and what can't be sent ends the turn: as it was once."""
+    """A client's argument is quoted at any length, and what can't be sent ends the turn: as it was once. Clients have
+    little else to say, as few of all their messages would be this one."""
+
+    def quotable(self: ClientSpeaker, world: FuzzWorld) -> None:
+        before(self, world)
+        self.may_send = [Admin, Ping]
+
+    before = ClientSpeaker.__init__
+    patch.setattr(ClientSpeaker, "__init__", quotable)
     patch.setattr(replica_keeper, "MAX_DETAIL_CHARS", 1 << 30)
     patch.setattr(Reactor, "_encoded", lambda self, reply: encode(reply))
 

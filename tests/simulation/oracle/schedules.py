@@ -45,6 +45,11 @@ LATE_MS = 500
 """In calm a moment has become something by then."""
 
 
+def is_understood(when: When) -> bool:
+    """Whether its moments can be computed here. Somebody hostile may have schedules that are none of the simulator's."""
+    return when.kind == WhenKind.EVERY or (when.kind == WhenKind.CRON and when.text.endswith(" * * * * *"))
+
+
 def interval_ms(when: When) -> int:
     """Between two moments. Of cron the simulator uses expressions of seconds alone."""
     if when.kind == WhenKind.EVERY:
@@ -85,6 +90,7 @@ class ScheduledMoments(Promise):
     def __init__(self, record: Record) -> None:
         super().__init__(record)
         self._known: dict[str, Known] = {}
+        self._foreign: set[str] = set()  # those of others, of which nothing is promised here
         self._triggers: set[bytes] = set()
         self._made: set[bytes] = set()
         self._changed_at_s: dict[tuple[str, int], float] = {}
@@ -95,8 +101,13 @@ class ScheduledMoments(Promise):
     def on_schedule_changed(self, event: ScheduleChanged) -> None:
         self._changed_at_s[event.name, event.op] = event.at_s
         known = self._known.get(event.name)
+        if event.definition is not None and not is_understood(event.definition.when):
+            self._known.pop(event.name, None)
+            self._foreign.add(event.name)
+            return
         if event.op == ScheduleOp.PUT:
             assert event.definition is not None
+            self._foreign.discard(event.name)
             handled_ms = max(event.from_ms, 0 if known is None else known.handled_ms)
             before = known or Known(event.definition, 0, 0)
             known = Known(event.definition, event.next_ms, handled_ms, before.paused, before.tasks)
@@ -118,6 +129,8 @@ class ScheduledMoments(Promise):
 
     def on_moment_fired(self, event: MomentFired) -> None:
         name, known = event.name, self._known.get(event.name)
+        if name in self._foreign:
+            return
         if known is None:
             self.broken(f"{name} fires, and there is no such schedule")
         if (event.call is not None) != (event.what in MAKES_TASK):
@@ -138,6 +151,8 @@ class ScheduledMoments(Promise):
 
     def on_backfill_wanted(self, event: BackfillWanted) -> None:
         name, known = event.name, self._known.get(event.name)
+        if name in self._foreign:
+            return
         if known is None:
             self.broken(f"{name} is backfilled, and there is no such schedule")
         when = known.definition.when
