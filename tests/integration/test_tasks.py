@@ -104,7 +104,7 @@ def test_higher_priority_runs_first(one_node: Cluster, tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_names_that_exist(one_node: Cluster) -> None:
-    with one_node.client() as client, pytest.raises(UnknownTask, match=r"sample_tasks\.square"):
+    with one_node.client() as client, pytest.raises(UnknownTask, match=r"the nodes run: sample_tasks\.crash, "):
         client.submit("sample_tasks.sqare", 2).result(DEADLINE_S)
 
 
