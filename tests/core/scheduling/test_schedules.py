@@ -194,7 +194,6 @@ def test_a_clock_that_is_put_back_fires_nothing_twice() -> None:
     assert lead.made() == [5 * MINUTE_MS, 6 * MINUTE_MS]
 
 
-@source_only
 @pytest.mark.parametrize("has_ended", [False, True])
 @pytest.mark.parametrize("leader", ["the same", "another"])
 def test_a_schedule_that_is_removed_and_added_again_by_a_clock_that_is_behind_fires_nothing_twice(
@@ -219,6 +218,7 @@ def test_a_schedule_that_is_removed_and_added_again_by_a_clock_that_is_behind_fi
     assert lead.firings() == made + again
 
 
+@source_only
 def test_ten_thousand_that_are_due_at_once_take_turns_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule_keeper, "MOMENTS_AT_ONCE", 3)
     lead = Scheduled()
