@@ -46,7 +46,7 @@ LATE_MS = 500
 
 
 def is_understood(when: When) -> bool:
-    """Whether its moments can be computed here. Somebody hostile may have schedules that are none of the simulator's."""
+    """Whether its moments can be computed here. Somebody hostile may have schedules that no client of these has."""
     return when.kind == WhenKind.EVERY or (when.kind == WhenKind.CRON and when.text.endswith(" * * * * *"))
 
 
