@@ -74,15 +74,15 @@ class Draining(Promise):
 
     def on_finished(self, event: Finished) -> None:
         story = self.record.stories[event.task_id]
-        if event.end in ENDED and self._is_calm(story):
+        may_be_unknown = self._voters == 1 and story.accepted_at is None
+        if event.end in ENDED and self._is_calm(story) and not may_be_unknown:
             self._ended.add(event.task_id)
 
     def on_started(self, event: Started) -> None:
         story = self.record.stories[event.task_id]
         if event.task_id in self._dying and self._is_calm(story):
             self.broken("begun elsewhere while the worker that runs it is only about to be ended", story)
-        may_be_unknown = self._voters == 1 and story.accepted_at is None
-        if event.task_id in self._ended and story.is_logged and not may_be_unknown:
+        if event.task_id in self._ended and story.is_logged:
             self.broken("begun again, though it had ended", story)
 
     def on_attempt_used(self, event: AttemptUsed) -> None:
