@@ -52,8 +52,8 @@ class TimeLimits(Promise):
                 self.broken(f"runs for {late_ms:.0f} ms longer than it may", story)
 
     def _ends_ms(self, story: Story, task_id: bytes) -> float:
-        """Until when what has begun may run; inf for any time."""
-        started_ms = right_ms(self._started_at_s[task_id])
+        """Until when what has begun may run; inf for any time. The time of what a worker has not read counts, too."""
+        started_ms = right_ms(self._started_at_s.get(task_id, story.submitted_at))
         limit_ms, deadline_ms = story.options.get("time_limit", 0), story.options.get("deadline", 0)
         return min(started_ms + limit_ms if limit_ms else inf, max(started_ms, deadline_ms) if deadline_ms else inf)
 
