@@ -58,11 +58,7 @@ class _Packing:
         return self._of(future)
 
     def _of(self, future: Future[Any]) -> object:
-        if self._owner is not None and not future.is_of(self._owner):
-            raise ConfigError(
-                f"{future!r} is of another client, and its cluster may be another one; if it is not, "
-                "client.task(future.task_id) makes one of this client"
-            )
+        _check_owner(self._owner, future)
         if not future.done():
             self.ids[future.task_id] = future
             return reference_form(future.task_id)
@@ -128,17 +124,22 @@ def _waits_for(
         if not isinstance(each, Future):
             ids[each if isinstance(each, bytes) else bytes.fromhex(each.replace("-", ""))] = None
             continue
-        if owner is not None and not each.is_of(owner):
-            raise ConfigError(
-                f"{each!r} is of another client, and its cluster may be another one; if it is not, "
-                "client.task(future.task_id) makes one of this client"
-            )
+        _check_owner(owner, each)
         if not each.done():
             ids[each.task_id] = None
             futures.append(each)
         elif not each.has_succeeded and not allows_failed:
             raise upstream_failed(each)
     return list(ids), futures
+
+
+def _check_owner(owner: Driver | None, future: Future[Any]) -> None:
+    """Raises ConfigError for a future of another client."""
+    if owner is not None and not future.is_of(owner):
+        raise ConfigError(
+            f"{future!r} is of another client, and its cluster may be another one; if it is not, "
+            "client.task(future.task_id) makes one of this client"
+        )
 
 
 def upstream_failed(future: Future[Any]) -> UpstreamFailed:

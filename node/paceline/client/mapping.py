@@ -65,8 +65,7 @@ class Calls:
         after: tuple[Any, ...] = (),
     ) -> None:
         """``limit_bytes``: of the packed arguments of one call; 0 for what the nodes allow. ``parameters``: those in
-        which options stand. ``owner``: of
-        futures among the arguments. ``after``: what each of the calls waits for."""
+        which options stand. ``owner``: of futures among the arguments. ``after``: what each of the calls waits for."""
         self._owner = owner
         self._after = after
         self.parameters = parameters

@@ -86,9 +86,9 @@ one may not start. What a RETRY entry has of each task."""
 
 
 QueueSettings: TypeAlias = tuple[str, bool, int]
-Alteration: TypeAlias = tuple[bytes, str, int, bool]
-"""What an ALTER entry says of a task: (id, queue, priority, is_held)."""
 """``(queue, whether it is paused, weight)``: what a QUEUES entry has of each queue."""
+Alteration: TypeAlias = tuple[bytes, str, int, bool]
+"""``(id, queue, priority, whether it is held)``: what an ALTER entry has of each task."""
 
 
 class EndRecord(NamedTuple):
