@@ -345,7 +345,7 @@ class ScheduleKeeper:
 
     def _change(self, key: bytes, request: PutSchedule | ChangeSchedule, now: float) -> None:
         row = self._table.schedules.get(request.name)
-        at_ms = min(max(0, self._due.clock.ms_from(now), 0 if row is None else row.handled_ms), MOMENT_MAX_MS)
+        at_ms = self._changed_at_ms(row, now)
         answer, detail = ScheduleAnswer.UNCHANGED, ""
         change: ScheduleChange | None = None
         if isinstance(request, PutSchedule):
@@ -366,6 +366,10 @@ class ScheduleKeeper:
             self._answer(key, request.request, answer, detail)
         else:
             self._log_change(key, request.request, change)
+
+    def _changed_at_ms(self, row: ScheduleRow | None, now: float) -> int:
+        """The moment up to which nothing fires of a schedule that is changed now."""
+        return min(max(0, self._due.clock.ms_from(now), 0 if row is None else row.handled_ms), MOMENT_MAX_MS)
 
     def _put(
         self, name: str, definition: ScheduleDefinition, row: ScheduleRow | None, at_ms: int
@@ -415,7 +419,7 @@ class ScheduleKeeper:
         row = self._table.schedules.get(name)
         if definition is None:
             return int(ScheduleOp.REMOVE), name, None, 0, 0
-        at_ms = min(max(0, self._due.clock.ms_from(now), 0 if row is None else row.handled_ms), MOMENT_MAX_MS)
+        at_ms = self._changed_at_ms(row, now)
         change, why = self._put(name, definition, row, at_ms)
         self._refused_until.pop(name, None)
         if why:
@@ -470,7 +474,7 @@ class ScheduleKeeper:
 
     def _trigger(self, key: bytes, request: TriggerSchedule, now: float) -> None:
         row = self._table.schedules.get(request.name)
-        if self._recording.open_task(request.id) is not None or self._recording.knows(request.id):
+        if self._was_made(request.id):
             self._answer(key, request.request, ScheduleAnswer.DONE, "")
         elif row is None:
             self._answer(key, request.request, ScheduleAnswer.UNKNOWN, "")
