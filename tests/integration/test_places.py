@@ -16,7 +16,8 @@ from paceline import Client, Cluster, NamedTask, task
 from paceline.errors import ConfigError
 from paceline.local.node_process import Node
 
-MODELS = [f"model {number}" for number in range(16)]
+# Of so many each of three nodes is preferred by some, whatever the ids of the nodes are: they are drawn anew each time.
+MODELS = [f"model {number}" for number in range(64)]
 MODULE = """
 import os
 import time
