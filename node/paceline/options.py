@@ -87,6 +87,8 @@ class TaskOptions:
     affinity_wait: Time = AFFINITY_WAIT_S
     after: Inputs = ()
     allow_failed_inputs: bool = False
+    max_running: int | None = None
+    limit_key: str | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -181,6 +183,8 @@ class OptionKeywords(TypedDict, total=False):
     affinity_wait: Time
     after: Inputs
     allow_failed_inputs: bool
+    max_running: int | None
+    limit_key: str | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -218,6 +222,8 @@ class OptionChanges(TypedDict, total=False):
     affinity_wait: Time | None
     after: Inputs | None
     allow_failed_inputs: bool | None
+    max_running: int | None
+    limit_key: str | None
 
 
 def _error_names(given: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from paceline.errors import BadSchedule, ConfigError
 from paceline.options import shown
-from paceline.parameters import Parameter, with_parameters
+from paceline.parameters import Parameter, Parameters, with_parameters
 from paceline_protocol import when as whens
 from paceline_protocol.codec import encode_own_schedules
 from paceline_protocol.errors import LimitExceeded
@@ -105,7 +105,7 @@ class Schedule:
         task: str,
         priority: int,
         options: Options | None,
-        parameters: dict[str, Parameter] | None,
+        parameters: dict[str, Parameter | Parameters] | None,
         owner: str = "",
         limit_bytes: int | None = None,
     ) -> ScheduleDefinition:
@@ -169,7 +169,7 @@ def of_task(
     owner: str,
     priority: int,
     options: Options | None,
-    parameters: dict[str, Parameter] | None,
+    parameters: dict[str, Parameter | Parameters] | None,
 ) -> tuple[OwnSchedule, ...]:
     """The schedules that a task comes with. The first without a name of its own has that of the task, the second that
     with ``#2``, and so on. Raises BadSchedule."""

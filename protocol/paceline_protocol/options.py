@@ -56,6 +56,8 @@ from paceline_protocol.option_types import (
 )
 
 RETRIES_MAX: Final = 1_000_000
+MAX_RUNNING: Final = 1_000_000
+"""The highest limit of how many run at once."""
 BACKOFF_S: Final = 1.0
 BACKOFF_MAX_S: Final = 600.0
 RECORDS_LEVEL: Final = 6
@@ -84,6 +86,8 @@ KEYS_LEVEL: Final = 18
 """The feature level of calls with a key."""
 INPUTS_LEVEL: Final = 19
 """The feature level of tasks that depend on tasks."""
+LIMITS_LEVEL: Final = 20
+"""The feature level of limits of how many run at once."""
 FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
 PLACES_LEVEL: Final = 22
@@ -346,6 +350,23 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     # Of the client itself: the tasks whose futures are among the arguments. A dispatch carries their results.
     Option("inputs", TaskIds(), ("leader", "worker"), keywords=(), level=INPUTS_LEVEL),
+    _option(
+        "max_running",
+        Whole(1, MAX_RUNNING, otherwise="as many as there is room for"),
+        ("leader",),
+        "how many of its name, or of its name and `limit_key`, may run at once in the whole cluster",
+        level=LIMITS_LEVEL,
+    ),
+    _option(
+        "limit_key",
+        Key(varies=False),
+        ("leader",),
+        "what its limits count by: calls of its name with the same key, instead of all calls of its name",
+        level=LIMITS_LEVEL,
+    ),
+    # Of nodes, in what they announce: the parameters by which the calls of a task are limited, which a call by name
+    # does not know.
+    Option("limit_by", Key(varies=False), ("leader",), keywords=(), level=LIMITS_LEVEL),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
@@ -423,6 +444,13 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
     ],
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
     Exclusion(
+        "durability",
+        NO_LOG,
+        "max_running",
+        0,
+        "with durability 'none' no new leader knows what runs; leave max_running out",
+    ),
+    Exclusion(
         "durability", NO_LOG, "confirm", 0, "with durability 'none' nothing is committed; leave confirm at 'received'"
     ),
 )
@@ -468,8 +496,13 @@ ORDERS: Final[tuple[Order, ...]] = (
 _OF_THE_CLIENT: Final = frozenset(("durability", "on_client_lost", "idempotency_key", "after"))
 """What the client of a call has to know of it: what it keeps, that it has to stay, what makes the id, and what it waits
 for."""
-ANNOUNCED: Final = frozenset(option.key for option in OPTIONS if option.keywords and option.key not in _OF_THE_CLIENT)
-"""What nodes may announce: all else that a task can be decorated with."""
+ANNOUNCED: Final = frozenset(
+    option.key
+    for option in OPTIONS
+    if (option.keywords or option.key == "limit_by") and option.key not in _OF_THE_CLIENT
+)
+"""What nodes may announce: all else that a task can be decorated with, and by which parameters its calls are limited.
+"""
 MOMENT_KEYS: Final = tuple(option.key for option in OPTIONS if isinstance(option.type, Moment))
 """The options whose values are moments."""
 

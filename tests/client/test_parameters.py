@@ -130,3 +130,76 @@ def test_submit_and_map_read_it_for_each_call(node: FakeNode, client: Client) ->
     list(client.map(echo, [1, 2], ["c", "d"], return_exceptions=True))
     asked = [call[CALL_OPTIONS] for call in node.known.values()]
     assert asked == [{"fair_key": key} for key in "abcd"]
+
+
+# --- several of them, and what is found in one
+
+
+class Order:
+    def __init__(self, customer: object, lines: object = None) -> None:
+        self.customer = customer
+        self.lines = lines
+
+
+def _ship(order: object, region: str = "eu", *, page: int = 0) -> None: ...
+
+
+def limited_by(*names: str) -> Task[..., Any]:
+    return task(name="ship", max_running=3, limit_by=names if len(names) > 1 else names[0])(_ship)
+
+
+@pytest.mark.parametrize(
+    ("names", "args", "key"),
+    [
+        (("region",), ("o", "us"), "us"),
+        (("order", "region"), ("o",), "o,eu"),
+        (("order", "region"), ("a,b", "c"), "a\\,b,c"),
+        (("order", "region"), ("a", "b,c"), "a,b\\,c"),
+        (("order", "region"), ("a\\", "b"), "a\\\\,b"),
+        (("order", "region"), (None, "us"), ",us"),
+        (("order.customer", "page"), (Order(7),), "7,0"),
+        (("order.customer",), ({"customer": "acme"},), "acme"),
+        (("order.customer.id",), ({"customer": Order("x")},), DIGEST),
+        (("order.customer",), (None,), None),
+        (("order", "region"), ("x" * 200, "y"), DIGEST),
+    ],
+)
+def test_of_several_parameters_one_text_travels_that_no_other_values_have(
+    names: tuple[str, ...], args: tuple[object, ...], key: str | None
+) -> None:
+    if names == ("order.customer.id",):
+        with pytest.raises(ConfigError, match=r"^limit_by 'order.customer.id' can't be used for this call: .* no 'id'"):
+            options_of(limited_by(*names), *args)
+        return
+    found = options_of(limited_by(*names), *args) or {}
+    if key == DIGEST:
+        assert re.fullmatch("[0-9a-f]{32}", found.pop("limit_key"))
+    else:
+        assert found.pop("limit_key", None) == key
+    assert found == {"max_running": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"limit_by": "region"}, "say by what a limit counts, and it has none; give max_running"),
+        ({"limit_key": "a"}, "say by what a limit counts, and it has none; give max_running"),
+        ({"max_running": 1, "limit_by": "region", "limit_key": "a"}, "say the same in different ways"),
+        ({"max_running": 1, "limit_by": "nobody"}, "names a parameter of the function"),
+        ({"max_running": 1, "limit_by": ("region", "order..a")}, "names a parameter of the function"),
+        ({"max_running": 1, "limit_by": ()}, "it names no parameter"),
+        ({"max_running": 1, "limit_by": 7}, "names a parameter of the function"),
+        ({"max_running": 0}, "max_running 0 can't be used"),
+    ],
+)
+def test_limits_that_say_nothing_or_too_much_are_refused_where_they_are_written(
+    options: dict[str, Any], refusal: str
+) -> None:
+    with pytest.raises(ConfigError, match=refusal):
+        task(name="ship", **options)(_ship)
+
+
+def test_a_limit_key_of_some_calls_of_a_task_without_a_limit_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match="give max_running"):
+        task(name="ship")(_ship).options(limit_key="a")
+    assert options_of(limited_by("region").options(limit_key="mine"), "o") == {"max_running": 3, "limit_key": "mine"}

@@ -37,6 +37,11 @@ SAYS = {
     "backlog.py": "['done']\nsomebody holds it\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n77 False\n1\n",
+    "limits.py": (
+        "1 False\n"
+        "nodes have 2 tasks of limits.export with limit_key 'acme', and may have 2 at a time (max_running)\n"
+        "78\n"
+    ),
     "late.py": "True\nTrue\n['done', 'done']\n",
     "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",
     "stock.py": "south stock stock every 0:00:02\nstock.clean_up stock every 0:00:01\n"

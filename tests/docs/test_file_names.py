@@ -35,6 +35,7 @@ EXAMPLES = {
     "searching.py",
     "shop.py",
     "tenants.py",
+    "limits.py",
 }
 """A user's own."""
 THEIRS = re.compile(r"^(celery|kombu|dramatiq|pika)/")

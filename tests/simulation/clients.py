@@ -148,6 +148,8 @@ class SimulatedClient:
                 name = tasks.RAISE
             if world.faults.dependent and is_simple(asked) and world.rng.random() < world.faults.dependent:
                 asked = self._depending(asked)
+            if world.faults.limits and world.limit_rng.random() < world.faults.limits:
+                asked = options.with_limit(world.limit_rng, asked, name)
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:
                 asked = options.KEYED
             if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:

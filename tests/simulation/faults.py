@@ -48,6 +48,7 @@ class Faults:
     mains_alone: float = 0.3  # they do so while it is asked what becomes of that, with this probability
     keyed: float = 0.0  # a task has a key, and other clients submit it, too, with this probability
     dependent: float = 0.0  # a task that asks for little depends on others, with this probability
+    limits: float = 0.0  # a task has a limit, with this probability: then no node may be silent that lives
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:
@@ -66,3 +67,13 @@ class Faults:
 
 
 PEACE = Faults(**{**dict.fromkeys(Faults.__slots__, 0), "disk_delay_s": 0.001})
+NO_SILENCE: tuple[str, ...] = (
+    "partition_rate",
+    "pause_rate",
+    "clock_jump_rate",
+    "main_cut_rate",
+    "clone_rate",
+    "put_back_rate",
+    "admin_rate",
+)
+"""What may have a node be silent, or removed, that lives and runs tasks."""

@@ -31,7 +31,16 @@ from paceline_protocol.messages.records import PRIORITY_DEFAULT
 from paceline_protocol.places import amounts_of
 from simulation import tasks
 from simulation.journals import SimulatedJournal
-from simulation.oracle.events import Crashed, CutByDrain, Drained, GaveUp, ModuleHas, TakesNone, WasOvertaken
+from simulation.oracle.events import (
+    BrokenOff,
+    Crashed,
+    CutByDrain,
+    Drained,
+    GaveUp,
+    ModuleHas,
+    TakesNone,
+    WasOvertaken,
+)
 from simulation.oracle.promise import InvariantBroken
 from simulation.schedules import OF_MODULE, of_module
 from simulation.wall_clocks import WallClock
@@ -227,6 +236,8 @@ class SimulatedNode:
         if worker.is_cut:
             for given in worker.queue[:1] if worker.cleaning_up is None else ():
                 self.world.oracle.hear(CutByDrain(self.world.now, given.task_id, given.attempt))
+        for given in worker.has_begun:
+            self.world.oracle.hear(BrokenOff(self.world.now, given.task_id, given.attempt, self.identity.node_id))
         self.core.on_worker_lost(worker.worker_id, "signal 9", self.now, begun=worker.begun, blamed=worker.blamed)
         if not worker.is_replaced:
             self.add_worker()

@@ -86,6 +86,18 @@ PLACES: tuple[Options, ...] = (
 )
 """What tasks ask of nodes in worlds where they do. The first node has all of it."""
 
+LIMIT_KEYS = 3
+"""Of each name."""
+
+
+def with_limit(rng: Random, asked: Options | None, name: str) -> Options | None:
+    """The options of a call with a limit, if they may have one. Calls of one key have the same, and one name."""
+    if asked and asked.get("durability"):
+        return asked
+    number = rng.randrange(LIMIT_KEYS)
+    return {**(asked or {}), "max_running": 1 + number, "limit_key": f"{name} {number}"}
+
+
 WEIGHTS = [weight for weight, _ in MIX]
 MAKERS = [maker for _, maker in MIX]
 

@@ -57,6 +57,7 @@ from simulation.oracle.retention import RESULT_TTL, Retention
 from simulation.oracle.retries import Retries
 from simulation.oracle.right_ends import RightEnds
 from simulation.oracle.rivals import Rivals
+from simulation.oracle.running import Running
 from simulation.oracle.same_log import SameLog
 from simulation.oracle.same_state import SameState
 from simulation.oracle.schedules import ScheduledMoments
@@ -121,6 +122,10 @@ UNLOGGED = {"durability": NO_LOG}
 TWICE = {"max_attempts": 2}
 AGAIN = {"retries": 2, "backoff": 100}
 LIMITED = {"time_limit": 300}
+ONE_AT_ONCE: Any = {"max_running": 1, "limit_key": "k"}
+OTHER_ID = b"another task's i"
+OTHER = e.Submitted(1.0, OTHER_ID, ONE_AT_ONCE, DONE)
+OTHER_STARTS = e.Started(4.0, OTHER_ID, 1, "b")
 TIMED_OUT = (int(TaskEnd.TIMED_OUT), b"late")
 OVERRAN = e.Overran(3.5, ID, 1)
 GRACE = {"cancel_grace": 200}
@@ -337,6 +342,10 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AtMostOnce, [submitted(ONCE), ended(LOST), started()]),
     (AtMostOnce, [submitted(), started(), started()]),
     (HandedOut, [submitted(), dispatched(0), started(), dispatched(1), started()]),
+    (Running, [submitted(ONE_AT_ONCE), OTHER, started(), finished(), OTHER_STARTS]),
+    (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.BrokenOff(3.5, ID, 1, "a"), OTHER_STARTS]),
+    (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.Crashed(3.5, "a", False), OTHER_STARTS]),
+    (Running, [submitted({**ONE_AT_ONCE, "max_running": 2}), OTHER, OTHER_STARTS, started()]),
     (HandedOut, [submitted(), dispatched(0), started(), e.KilledBeside(2.0, ID), started()]),
     (Attempts, [submitted(TWICE), started(1), started(2), ended(LOST, attempt=2), told(LOST)]),
     (Attempts, [submitted(ONCE), ended(LOST), told(LOST)]),
@@ -484,6 +493,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),
     (AtMostOnce, [submitted(ONCE), started(), started()], "started again"),
+    (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, started()], "2 run, and 1 may"),
+    (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, e.Crashed(3.5, "a", False), started()], "2 run, and 1"),
     (HandedOut, [submitted(), started()], "handed out 0 times"),
     (HandedOut, [submitted(), dispatched(0), started(), started()], "handed out 1 times"),
     (Attempts, [submitted(TWICE), started(3)], "attempt 3 starts, and 2 were lost"),

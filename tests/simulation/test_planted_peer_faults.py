@@ -55,6 +55,7 @@ from paceline.core.scheduling.dead_task_requests import DeadTaskRequests
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.draft import Draft, Proposals
 from paceline.core.scheduling.due_tasks import DueTasks
+from paceline.core.scheduling.gates import Gates, LimitGate
 from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.leader import Leader
 from paceline.core.scheduling.live_tasks import LiveTasks
@@ -107,6 +108,7 @@ from simulation import (
     default_faults,
     dependency_faults,
     drain_faults,
+    gate_faults,
     key_faults,
     limit_faults,
     owner_faults,
@@ -121,7 +123,7 @@ from simulation import (
     test_planted_faults,
 )
 from simulation import peer_faults as broken
-from simulation.faults import PEACE, Faults
+from simulation.faults import NO_SILENCE, PEACE, Faults
 from simulation.machines import SimulatedNode
 from simulation.oracle.bounded_waits import LIMITS_S
 from simulation.oracle.events import Wait
@@ -160,6 +162,8 @@ WITH_PLACES = {"places": 0.7}
 WITH_SCHEDULES = {"schedules": 0.1}
 ALTERING = "core.scheduling.test_altering:test"
 WITH_ALTERS = {"alters": 8.0, "clock_jump_rate": 0.0}
+GATES = "core.scheduling.test_gates:test"
+WITH_LIMITS = {"limits": 0.6, "task_is_slow": 0.2, "crash_rate": 0.4} | dict.fromkeys(NO_SILENCE, 0.0)
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
@@ -1472,6 +1476,45 @@ FAULTS = [
         "keep_nodes",
         place_faults.keep_no_node,
         f"{PLACEMENT}_a_task_that_needs_much_is_not_passed_for_ever_by_small_ones",
+    ),
+    Fault(
+        "a new leader gives places of which it does not know yet who has them",
+        Gates,
+        "shut",
+        gate_faults.never_shut,
+        faults=WITH_LIMITS,
+        finding="one too many",
+    ),
+    Fault(
+        "counts no task that is at a node",
+        LimitGate,
+        "free",
+        gate_faults.count_no_node,
+        faults=WITH_LIMITS,
+        finding="one too many",
+    ),
+    Fault(
+        "counts what waits for its next attempt as if it ran",
+        Gates,
+        "leaves",
+        gate_faults.keep_the_place_of_what_is_lost,
+        faults=WITH_LIMITS,
+        finding="are at nodes, and others are counted",
+    ),
+    Fault(
+        "gives nobody the place that has come free",
+        LimitGate,
+        "next_move",
+        gate_faults.offer_nothing_again,
+        faults=WITH_LIMITS,
+        finding="are to be offered, and others are",
+    ),
+    Fault(
+        "hands out a task with a limit before the log has it",
+        Retrying,
+        "waits_for_log",
+        gate_faults.do_not_wait_for_the_log,
+        found_by=f"{GATES}_it_is_handed_out_once_the_log_has_it",
     ),
     Fault(
         "forgets which moment of a schedule has fired",

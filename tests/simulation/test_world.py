@@ -21,7 +21,7 @@ from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.queues import Pausing
 from paceline_protocol.messages.records import CANCEL, TaskEnd
 from simulation.action_world import ActionWorld
-from simulation.faults import PEACE, Faults
+from simulation.faults import NO_SILENCE, PEACE, Faults
 from simulation.misfortune import WAYS
 from simulation.oracle.bounded_waits import LIMITS_S
 from simulation.oracle.events import ResultsBounded, Wait
@@ -203,6 +203,17 @@ def test_no_node_is_over_committed_and_what_some_node_can_run_ends_under_any_fau
     world.heal_and_finish()
     asked = [story for story in world.stories.values() if "needs" in story.options or "tags" in story.options]
     assert any(story.starts for story in asked)
+
+
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_of_one_key_no_more_run_than_may_whoever_leads(seed: int) -> None:
+    faults = Faults(limits=0.6, task_is_slow=0.2, crash_rate=0.4, **dict.fromkeys(NO_SILENCE, 0.0))
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=faults)
+    world.run(4.0)
+    world.heal_and_finish()
+    limited = [story for story in world.stories.values() if "max_running" in story.options]
+    assert sum([len(story.starts) for story in limited]) > 50
 
 
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:

@@ -29,6 +29,7 @@ from simulation import tasks
 from simulation.oracle.events import (
     AskedToStop,
     Bound,
+    BrokenOff,
     CalledWith,
     DrainKills,
     Finished,
@@ -135,6 +136,11 @@ class SimulatedWorker:
         return [given.task_id for given in self.queue] + [assignment[0] for assignment in self.unread]
 
     @property
+    def has_begun(self) -> list[Given]:
+        """What it runs."""
+        return self.queue if self.room else self.queue[:1] if self.cleaning_up is None else []
+
+    @property
     def is_free(self) -> bool:
         if self.room:
             return len(self.queue) + len(self.unread) < self.room
@@ -219,6 +225,7 @@ class SimulatedWorker:
             outcome = given.outcome
             if outcome is None:
                 dies = True
+                world.oracle.hear(BrokenOff(now, given.task_id, given.attempt, node.identity.node_id))
                 continue
             task_id, attempt, end, payload, _duration_us = outcome
             world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
@@ -247,11 +254,14 @@ class SimulatedWorker:
             self.queue.remove(given)
             if given.outcome is None:
                 dies = True
+                world.oracle.hear(BrokenOff(now, given.task_id, given.attempt, node.identity.node_id))
                 blamed = max(n for n, each in enumerate(self.given, 1) if each == (given.task_id, given.attempt))
                 continue
             task_id, attempt, end, payload, _duration_us = given.outcome
             if end != TaskEnd.CANCELLED or (task_id, attempt) not in self.over:  # else its node says how it ended
                 world.oracle.hear(Finished(now, task_id, attempt, node.identity.node_id, end, payload))
+            else:
+                world.oracle.hear(BrokenOff(now, task_id, attempt, node.identity.node_id))
             done.append(given.outcome)
         if done:
             self.endpoint.send(encode(Done(tuple(done))))

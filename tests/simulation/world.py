@@ -127,6 +127,7 @@ class World:
         self.queue_rng = random.Random(seed)
         self.has_places = self.faults.places > 0
         self.place_rng = random.Random(seed)
+        self.limit_rng = random.Random(seed)
         self.has_queues = self.faults.queues > 0
         self.alters = self.faults.alters > 0
         self.alter_rng = random.Random(seed)

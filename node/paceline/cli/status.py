@@ -155,7 +155,8 @@ def summary(body: Mapping[str, Any]) -> list[str]:
 def _live_tasks(body: Mapping[str, Any]) -> str:
     if body["queued"] is None:
         return "how many are queued, running and delayed only the leader knows"
-    return f"{body['queued']} queued, {body['running']} running, {body['delayed']} delayed"
+    limited = f" ({body['limited']} of them for their limits)" if body.get("limited") else ""
+    return f"{body['queued']} queued{limited}, {body['running']} running, {body['delayed']} delayed"
 
 
 def _room(body: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from paceline.client.driver.interrupts import is_of_handler
 from paceline.client.future import REFUSED, Future, Sink
 from paceline.client.inputs import packed_call
 from paceline.options import check_seconds, shown
-from paceline.parameters import Parameter, with_parameters
+from paceline.parameters import Parameter, Parameters, with_parameters
 from paceline_protocol.messages.records import Options
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Calls:
         parts: tuple[str, int, Options | None],
         arguments: Iterator[tuple[Any, ...]],
         limit_bytes: int,
-        parameters: dict[str, Parameter] | None = None,
+        parameters: dict[str, Parameter | Parameters] | None = None,
         *,
         owner: Driver | None = None,
         after: tuple[Any, ...] = (),

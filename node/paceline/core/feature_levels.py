@@ -46,6 +46,7 @@ LEVELS: Final[dict[int, str]] = {
     options.SCHEDULES_LEVEL: "schedules, and the tasks that they make",
     options.KEYS_LEVEL: "calls with a key",
     options.INPUTS_LEVEL: "tasks that depend on tasks",
+    options.LIMITS_LEVEL: "limits of how many tasks run at once",
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys, and that are altered while they wait",
     options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
     options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules, and backfills",

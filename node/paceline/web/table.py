@@ -56,8 +56,13 @@ def _tasks_by_state(body: Body) -> Iterable[Sample]:
     led = body["leading"]
     if not led:
         return []
-    counts = {"waiting": sum(led["waiting"].values()), "dispatched": led["dispatched"], "delayed": led["delayed"]}
-    counts["waits_for_tasks"] = led["waits_for_tasks"]
+    counts = {
+        "waiting": sum(led["waiting"].values()),
+        "dispatched": led["dispatched"],
+        "delayed": led["delayed"],
+        "limited": led["limited"],
+        "waits_for_tasks": led["waits_for_tasks"],
+    }
     return [((state,), count) for state, count in counts.items()]
 
 

@@ -30,8 +30,8 @@ from paceline.errors import BadSchedule, ConfigError, DuplicateTaskName
 from paceline.importing import RUN_AS, import_own, imported_name
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_names, shown
 from paceline.ownership import whose
-from paceline.parameters import Parameter
-from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default
+from paceline.parameters import Parameter, Parameters
+from paceline_protocol.messages.records import PRIORITY_DEFAULT, Default, Options
 from paceline_protocol.messages.schedules import OwnSchedule
 from paceline_protocol.options import announced
 
@@ -67,7 +67,8 @@ class Task(Generic[P, R]):
         self.wire_options = chosen.wire_options
         self.run_in: str | None = None
         self.schedules: tuple[OwnSchedule, ...] = ()
-        self.argument_options: dict[str, Parameter] = {}  # options that stand in the arguments of its calls
+        # Options that stand in the arguments of its calls.
+        self.argument_options: dict[str, Parameter | Parameters] = {}
         self.execution: object = None  # of its module: the spec, of which Python makes another one for each
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -112,6 +113,7 @@ class Task(Generic[P, R]):
         changed = Task(self.function, self.name, chosen)
         changed.run_in, changed.argument_options = self.run_in, self.argument_options
         _check_thread(changed)
+        _check_limit(changed)
         return changed
 
     @property
@@ -138,6 +140,7 @@ def task(
     fair_by: str | None = None,
     affinity_by: str | None = None,
     schedule: Schedules | None = None,
+    limit_by: str | Iterable[str] | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
@@ -149,6 +152,7 @@ def task(
     fair_by: str | None = None,
     affinity_by: str | None = None,
     schedule: Schedules | None = None,
+    limit_by: str | Iterable[str] | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Any:
     """Make a function a task, as ``@task`` or ``@task(name=..., priority=..., ...)``.
@@ -156,7 +160,7 @@ def task(
     ``name`` is ``module.function`` unless given. ``run_in="thread"`` is for a function that waits without ``await``,
     and that may run in a thread beside others: many of them run at once in a worker, as those of an ``async def`` do.
     ``fair_by`` names the parameter whose value is the ``fair_key`` of each call, ``affinity_by`` that whose value is
-    its ``affinity``.
+    its ``affinity``, ``limit_by`` the one, or those, whose values are its ``limit_key``.
     ``schedule`` has the cluster run it at moments: ``cron("0 2 * * *")``, ``every(minutes=5)``, ``Schedule(...)`` with
     arguments and more, or a list of these.
     The other keywords are the defaults of its calls, the fields of :class:`TaskOptions`. An ``async def`` is run to its
@@ -164,12 +168,14 @@ def task(
 
     Raises ConfigError for what can't be used, as BadSchedule, and DuplicateTaskName if another function has the name.
     """
-    check_names("task()", options, "name", "run_in", "fair_by", "affinity_by", "schedule")
+    check_names("task()", options, "name", "run_in", "fair_by", "affinity_by", "limit_by", "schedule")
     chosen = TaskOptions(**options)
     if fair_by is not None and chosen.fair_key is not None:
         raise ConfigError("fair_by and fair_key say the same in different ways; give one of them")
     if affinity_by is not None and chosen.affinity is not None:
         raise ConfigError("affinity_by and affinity say the same in different ways; give one of them")
+    if limit_by is not None and chosen.limit_key is not None:
+        raise ConfigError("limit_by and limit_key say the same in different ways; give one of them")
     if function is None:
         return functools.partial(
             _register,
@@ -178,6 +184,7 @@ def task(
             run_in=run_in,
             fair_by=fair_by,
             affinity_by=affinity_by,
+            limit_by=limit_by,
             schedule=schedule,
         )
     return _register(
@@ -187,19 +194,28 @@ def task(
         run_in=run_in,
         fair_by=fair_by,
         affinity_by=affinity_by,
+        limit_by=limit_by,
         schedule=schedule,
     )
 
 
 def defaults() -> list[Default]:
     """What the tasks of this process were decorated with, of those that ask for something: for calls by name."""
-    found = [(name, each.priority, announced(each.wire_options)) for name, each in sorted(tasks.items())]
+    found = [(name, each.priority, announced(_announced(each))) for name, each in sorted(tasks.items())]
     return [each for each in found if each[1] != PRIORITY_DEFAULT or each[2]]
 
 
 def schedules() -> list[OwnSchedule]:
     """Those that the tasks of this process come with."""
     return [each for _, task in sorted(tasks.items()) for each in task.schedules]
+
+
+def _announced(task: Task[..., Any]) -> Options | None:
+    """Its options, and by which parameters its calls are limited, which who calls it by name alone can't read."""
+    limit_by = task.argument_options.get("limit_key")
+    if not isinstance(limit_by, Parameters):
+        return task.wire_options
+    return {**(task.wire_options or {}), "limit_by": limit_by.text_of_names}
 
 
 def async_names() -> tuple[str, ...]:
@@ -304,6 +320,7 @@ def _register(
     fair_by: str | None = None,
     affinity_by: str | None = None,
     schedule: Schedules | None = None,
+    limit_by: str | Iterable[str] | None = None,
 ) -> Task[P, R]:
     if not inspect.isroutine(function):
         raise ConfigError(f"@task is for functions, not for {shown(function)}")
@@ -319,7 +336,10 @@ def _register(
         registered.argument_options["fair_key"] = Parameter(function, fair_by, "fair_by")
     if affinity_by is not None:
         registered.argument_options["affinity"] = Parameter(function, affinity_by, "affinity_by")
+    if limit_by is not None:
+        registered.argument_options["limit_key"] = Parameters(function, limit_by, "limit_by")
     _check_thread(registered)
+    _check_limit(registered)
     registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)
     if known is not None and _origin(known.function) != _origin(function) and not _is_from_before(known, registered):
@@ -405,6 +425,16 @@ def _restore(module: str, qualname: str, chosen: TaskOptions) -> Task[..., Any]:
     if restored.chosen == chosen:
         return restored
     return restored._with(chosen)
+
+
+def _check_limit(checked: Task[..., Any]) -> None:
+    """Raises ConfigError for what says by what a limit counts, if there is none."""
+    options = checked.wire_options or {}
+    if "max_running" not in options and ("limit_key" in options or "limit_key" in checked.argument_options):
+        raise ConfigError(
+            f"limit_by and limit_key of {checked.name} say by what a limit counts, and it has none; give max_running, "
+            "too"
+        )
 
 
 def _check_thread(checked: Task[..., Any]) -> None:

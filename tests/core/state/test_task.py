@@ -46,7 +46,7 @@ def record(table: TaskTable, *outcomes: Outcome) -> None:
 
 
 def test_every_state_that_is_not_final_can_be_left_and_no_final_one_can() -> None:
-    live = {State.READY, State.RECOVERED, State.STARTING, State.DISPATCHED, State.DELAYED, State.WAITING}
+    live = {State.READY, State.RECOVERED, State.STARTING, State.DISPATCHED, State.DELAYED, State.WAITING, State.LIMITED}
     assert live == LIVE
     assert {state for state, _ in TRANSITIONS} == live
     assert set(TRANSITIONS.values()) | live == set(STATE_NAMES)

@@ -276,6 +276,16 @@ class Finished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenOff(Event):
+    """A worker does not run the task any more, and has not said how it ended: it has ended itself, or was told to stop
+    it for its limit."""
+
+    task_id: bytes
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overran(Event):
     """A node kills the worker of this task, which has a time limit. With a grace the task is cancelled beside others,
     and its worker killed once it has gone on for so long."""

@@ -33,7 +33,7 @@ def listed(leader: Leader, request: TasksRequest, now: float) -> dict[str, Any]:
         "next": following,
         "is_settled": tasks.is_settled,
         "running": tasks.at_nodes,
-        "waiting": tasks.waiting,
+        "waiting": tasks.waiting + tasks.limited,
         "delayed": tasks.delayed,
     }
 

@@ -137,6 +137,7 @@ def _leading(node: NodeCore, leader: Leader, now: float) -> dict[str, Any]:
         "dispatched": tasks.at_nodes,
         "delayed": tasks.delayed - tasks.waits_for_tasks,
         "waits_for_tasks": tasks.waits_for_tasks,
+        "limited": tasks.limited,
         "slots_wanted": slots_wanted(tasks, leader.dispatcher.durations),
         "unserved": _by_name(tasks.unserved_by_name()),
         "unplaced": sum(tasks.unplaced().values()),

@@ -29,14 +29,15 @@ def queues(leader: Leader, now: float) -> dict[str, Any]:
 
     def row(queue: Queue) -> dict[str, Any]:
         live = len(tasks.live) - named if queue.name == DEFAULT_QUEUE else queue.live
+        limited = tasks.gates.held.get(queue.name, 0)
         oldest_at = queue.oldest_arrived_at()
         return {
             "name": queue.name,
             "paused": queue.is_paused,
             "weight": queue.weight,
-            "waiting": queue.count,
+            "waiting": queue.count + limited,
             "running": running[queue.name],
-            "delayed": max(0, live - queue.count - running[queue.name]),
+            "delayed": max(0, live - queue.count - limited - running[queue.name]),
             "oldest_s": round(now - oldest_at, 3) if queue.count else None,
             "nodes": tasks.nodes_that_take(queue.name),
         }

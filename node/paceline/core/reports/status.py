@@ -26,9 +26,10 @@ NAMES_LIMIT = 1_000
 def status(node: NodeCore, now: float) -> dict[str, Any]:
     """Made from this node's own tables: nobody else is asked, so it answers also when the others don't."""
     identity, table, leader = node.identity, node.table, node.leader
-    queued = running = delayed = unserved_names = unserved_total = unplaced = None  # only the leader knows
+    queued = running = delayed = limited = unserved_names = unserved_total = unplaced = None  # only the leader knows
     if leader is not None:
-        queued, running = leader.tasks.waiting, leader.tasks.at_nodes
+        limited = leader.tasks.limited
+        queued, running = leader.tasks.waiting + limited, leader.tasks.at_nodes
         delayed = leader.tasks.delayed
         unserved = leader.tasks.unserved_by_name()
         unplaced = leader.tasks.unplaced()
@@ -42,6 +43,7 @@ def status(node: NodeCore, now: float) -> dict[str, Any]:
         "nodes": nodes(node, now),
         "queued": queued,
         "delayed": delayed,
+        "limited": limited,
         "running": running,
         "queue": None if leader is None else queue(node, leader),
         "unserved": unserved_names,

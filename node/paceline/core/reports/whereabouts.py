@@ -101,7 +101,8 @@ def _waits_for_worker(leader: Leader, task: Task) -> bool:
     if task.is_dispatched:
         return _ahead_at_node(leader, task) > 0
     tasks = leader.tasks
-    if task.has_ended or task.is_delayed or task.waits_for_tasks or task.is_starting or _waits_for_disk(leader, task):
+    waits_apart = task.is_delayed or task.is_limited or task.waits_for_tasks
+    if task.has_ended or waits_apart or task.is_starting or _waits_for_disk(leader, task):
         return False
     return any(ledger.slots and task.name in ledger.names for ledger in tasks.all_ledgers())
 
@@ -255,6 +256,18 @@ def _waits_for(ids: list[bytes]) -> str:
     return f"it depends on tasks that have not ended: {shown_ids}{more}"
 
 
+def _why_limited(leader: Leader, task: Task) -> str:
+    """Of a task whose gate holds it."""
+    gate, options = leader.tasks.gates.known(task), task.options
+    if gate is None or options is None or gate.is_shut:
+        return "an earlier leader accepted tasks with its limit; it starts once every node has said which it has"
+    of_key = f" with limit_key {options.limit_key!r}" if options.limit_key else ""
+    return (
+        f"nodes have {gate.running} tasks of {task.name}{of_key}, and may have {options.max_running} at a time "
+        f"(max_running); {gate.held()} wait for that"
+    )
+
+
 def _why(leader: Leader, task: Task, now: float) -> str:
     """Of a live task."""
     tasks = leader.tasks
@@ -269,7 +282,11 @@ def _why(leader: Leader, task: Task, now: float) -> str:
             f"{_shown(failures.not_before_ms)}, for the {_ordinal(failures.count)} time of {task.options.retries}"
         )
     if task.is_delayed and not tasks.not_before_ms(task):
-        return "that it takes the place of a dead task is being written to the log"
+        return (
+            "that it takes the place of a dead task is being written to the log"
+            if task.options is None or not task.options.is_limited
+            else "that it is accepted is being written to the log, before which no task with a limit starts"
+        )
     if task.is_delayed and task.options is not None:
         return f"it may not start before {_shown(task.options.not_before_ms)}"
     if task.waits_for_tasks:
@@ -287,6 +304,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
         if ahead := _ahead_at_node(leader, task):
             return f"node {task.node} has it{since}, and {ahead} before it, which are enough for all its workers"
         return f"node {task.node} has it{since}: it runs there, or waits there for a worker"
+    if task.is_limited:
+        return _why_limited(leader, task)
     if task.is_recovered and not tasks.is_settled:
         return "an earlier leader accepted it; it is handed out once every node has said whether it has it"
     if not leader.recording.is_logging:

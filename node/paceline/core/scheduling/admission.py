@@ -30,6 +30,7 @@ from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
 from paceline.core.settings import Settings
+from paceline.core.state.call_options import resolve
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import TASK_BYTES, Task
 from paceline_protocol.codec import decode_calls
@@ -145,7 +146,7 @@ class Admission:
         if said is None or not is_by_name(said):
             return call, self.refusal(call, now)
         asked = self._defaults.complete(call)
-        return asked, self.refusal(asked, now) or self._refusal_by_name(asked, now)
+        return asked, self.refusal(asked, now) or self._refusal_by_name(asked, said, now)
 
     def refusal(self, call: Call, now: float) -> tuple[Refusal, str] | None:
         """Why a call is not admitted; None if it may be."""
@@ -171,6 +172,8 @@ class Admission:
             if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), *asked):
                 why = f"tasks ask for {PLACEMENTS_LIMIT} different tags, needs and parts of affinities, the most"
                 return Refusal.QUEUE_FULL, why
+        if options and "max_running" in options and (no_room := tasks.gates.refusal(name, resolve(options))):
+            return Refusal.QUEUE_FULL, no_room
         if too_large := self.too_large(args):
             return Refusal.PAYLOAD_TOO_LARGE, too_large
         if len(tasks.live) >= settings.queue_limit_tasks:
@@ -204,13 +207,18 @@ class Admission:
             return Refusal.INPUT_OVER, INPUT_OVER.format(input_id.hex())
         return None
 
-    def _refusal_by_name(self, call: Call, now: float) -> tuple[Refusal, str] | None:
-        """Why a call by name is not admitted with what its nodes announce; None if it may be. While nobody has told
-        whether it runs that name, it is not known either what is announced of it."""
+    def _refusal_by_name(self, call: Call, said: Options, now: float) -> tuple[Refusal, str] | None:
+        """Why a call by name, which has ``said`` this, is not admitted with what its nodes announce; None if it may be.
+        While nobody has told whether it runs that name, it is not known either what is announced of it."""
         name, options = call[CALL_NAME], call[CALL_OPTIONS]
         may_be_told = not self._tasks.is_settled or self._recent_names.is_awaiting(now)
         if may_be_told and not self._tasks.is_served(name) and not self._recent_names.has_left(name, now):
             return Refusal.NOT_READY, f"no node has told yet whether it runs {name!r}, and with which options"
+        if options and "limit_by" in options and "limit_key" not in said:
+            return Refusal.BAD_REQUEST, (
+                f"calls of {name!r} are limited by {options['limit_by']}, and a call by name does not know what that "
+                "is: submit the task itself, or give its value as limit_key, or None as limit_key for a call without"
+            )
         wrong = contradiction(options) if options else ""
         if not wrong:
             return None

@@ -119,6 +119,10 @@ class AlterRequests:
         queues, options = self._tasks.queues, task.options
         if not queues.has_room_for(queue):
             return False
+        if options is not None and options.is_limited:
+            moved = task.altered(queue, task.priority, is_held=False).options
+            if moved is not None and self._tasks.gates.refusal(task.name, moved):
+                return False
         return (
             options is None
             or not options.is_placed

@@ -66,6 +66,7 @@ class Draft:
         "dead",
         "discarded",
         "kept_bytes",
+        "limited",
         "new",
         "outcomes",
         "queues",
@@ -80,6 +81,7 @@ class Draft:
 
     def __init__(self) -> None:
         self.new: list[Task] = []
+        self.limited: list[Task] = []  # those of these that have limits: they may start when this is committed
         self.submits: list[tuple[list[Task], ClientSession, int, bool]] = []
         """Tasks, if all calls of the Submit were new; who sent it; its ``seq``; whether it is prompt."""
         self.attempts_lost: list[bytes] = []

@@ -1,7 +1,8 @@
 """Finds live tasks by name and state, for whoever wants all of them cancelled: a page at a time, as there may be a
 million.
 
-The tasks of a state are in several parts: those of a name that are delayed, the queues of lanes, the ledgers of nodes.
+The tasks of a state are in several parts: those of a name that are delayed, or wait for their limits, the queues of
+lanes, the ledgers of nodes.
 A cursor says the state, which of its parts, and how far in that. Tasks come, leave and move while somebody turns pages:
 
 - A queue is looked at from its end. What leaves it in front, as it is handed out, and what joins it behind, moves
@@ -16,7 +17,7 @@ That comes to an end, as tasks that were taken in from ``until`` on are not mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -36,6 +37,8 @@ _DELAYED: Final = int(LiveState.DELAYED)
 _WAITING: Final = int(LiveState.WAITING)
 _RUNNING: Final = int(LiveState.RUNNING)
 
+NamesFrom: TypeAlias = Callable[[int, int], list[tuple[int, str]]]
+TasksOf: TypeAlias = Callable[[int, str, int], Iterator[Task]]
 Cursor: TypeAlias = tuple[int, int, int]
 """(LiveState, number of the part, how far in it). All three are 0 at the beginning."""
 
@@ -107,22 +110,29 @@ def find(tasks: LiveTasks, page: Page, states: Collection[int], cursor: Cursor) 
 
 def _look_at_delayed(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:
     """A part is the number of a name."""
-    for number, name in tasks.delayed_names(part, page.left + 1):
+    return _look_by_name(page, tasks.delayed_names, tasks.delayed_tasks, _DELAYED, part, at)
+
+
+def _look_by_name(
+    page: Page, names: NamesFrom, tasks_of: TasksOf, state: int, part: int, at: int
+) -> tuple[int, int] | None:
+    for number, name in names(part, page.left + 1):
         if number != part:
             part, at = number, 0
         if page.is_full:
             return part, at
         page.left -= 1
         if page.names.match(name):
-            for task in tasks.delayed_tasks(name, at):
+            for task in tasks_of(number, name, at):
                 if page.is_full:
                     return part, at
-                at += not page.look(task, _DELAYED)
+                at += not page.look(task, state)
         part, at = number + 1, 0
     return None
 
 
 def _look_at_waiting(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:
+    """A part is a line of a lane; behind all of them, the number of a name that waits for its limit."""
     lines = tasks.lines()
     while part < len(lines):
         if page.is_full:
@@ -137,7 +147,8 @@ def _look_at_waiting(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[
         if at:
             return part, at
         part += 1
-    return None
+    stopped = _look_by_name(page, tasks.limited_names, tasks.limited_tasks, _WAITING, part - len(lines), at)
+    return None if stopped is None else (len(lines) + stopped[0], stopped[1])
 
 
 def _look_at_running(tasks: LiveTasks, page: Page, part: int, at: int) -> tuple[int, int] | None:

@@ -107,8 +107,8 @@ class Lane:
         self._bottom = min(self._bottom, task.priority)
 
     def leave(self, task: Task) -> None:
-        """Take a task that waits here out of its line, to be inserted anew. Cost: as that of insert(), for each fair
-        key."""
+        """Take a task that waits here out of its line: it may be inserted anew. Cost: as that of insert(), for each
+        fair key."""
         for queue in self.queues(task.priority):
             index = bisect_left(queue, task.age, key=_age)
             if index < len(queue) and queue[index] is task:
@@ -355,6 +355,11 @@ class Lanes(Place):
         self.uncount(task)
         if self.fair.keys and not self.count:  # nobody looks at an empty lane, and its keys are to be forgotten
             self._sweep()
+
+    def withdraw(self, task: Task) -> None:
+        """Remove a task that may come back."""
+        self._names[task.name].lane.leave(task)
+        self.uncount(task)
 
     def uncount(self, task: Task) -> None:
         """A task waits here no longer."""

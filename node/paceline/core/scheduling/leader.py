@@ -262,6 +262,8 @@ class Leader:
             if draft.alterations:
                 self.alterations.have_been_altered(draft.alterations, now)
                 self._is_held_back = True  # they wait again
+            if draft.limited:
+                self._is_held_back = True
             if draft.queues:
                 self.queues.have_been_set(draft.queues)
                 self._is_held_back = True  # what was paused may go on
@@ -313,6 +315,7 @@ class Leader:
         self.recording.give_up_exhausted(now)
         asked = [live[task_id] for task_id in self.cancelling.asked if task_id in live]
         self.recording.end_unwanted([task for task in asked if not self.tasks.may_be_at_a_node(task)], now)
+        self.tasks.open_gates()
 
     def expire_sessions(self, now: float) -> None:
         """Forget clients that wait for nothing and have been silent for long."""

@@ -1,6 +1,6 @@
 """Lists live tasks for a person, a page at a time, as there may be a million: first what runs, node by node, with what
-each has had for longest in front; then what waits, in the order in which it goes out; then what is delayed, those that
-come due first in front.
+each has had for longest in front; then what waits, in the order in which it goes out, and behind that, name by name,
+what waits for its limit; then what is delayed, those that come due first in front.
 
 A cursor says the state, which of its parts, and how far in that. Of tasks that wait it names the age from which to go
 on, so that whatever leaves or joins the queues, none is listed twice. Elsewhere it counts, and tasks that come and go
@@ -19,7 +19,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
-from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, MatchedNames, state_of
+from paceline.core.scheduling.finding import PAGE_TASKS, Cursor, MatchedNames, NamesFrom, TasksOf, state_of
 from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.state.task import Task
 from paceline_protocol.messages.live import LiveState
@@ -29,6 +29,7 @@ from paceline_protocol.name_patterns import NamePattern
 ROWS_LIMIT: Final = 200
 """Tasks in one page."""
 SORTED_TASKS: Final = PAGE_TASKS
+_PRIORITIES: Final = PRIORITY_MAX + 1
 
 _DELAYED: Final = int(LiveState.DELAYED)
 _WAITING: Final = int(LiveState.WAITING)
@@ -99,7 +100,8 @@ def _list_running(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
 
 
 def _list_waiting(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tuple[int, int] | None:
-    """A part is a priority, the highest first; ``at``: an age."""
+    """A part is a priority, the highest first; ``at``: an age. Behind them, the number of a name that waits for its
+    limit."""
     lanes = tasks.lanes_of(listing.name)
     for priority in range(PRIORITY_MAX - part, -1, -1):
         limit = max(1, listing.left + 1)
@@ -112,7 +114,8 @@ def _list_waiting(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
             listing.look(task, _WAITING)
             before = task
         at = 0
-    return None
+    stopped = _list_by_name(listing, tasks.limited_names, tasks.limited_tasks, _WAITING, max(0, part - _PRIORITIES), at)
+    return None if stopped is None else (_PRIORITIES + stopped[0], stopped[1])
 
 
 def _list_delayed(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tuple[int, int] | None:
@@ -127,17 +130,25 @@ def _list_delayed(tasks: LiveTasks, listing: Listing, part: int, at: int) -> tup
         return None
     if not part:
         part, at = 1, 0
-    for number, name in tasks.delayed_names(part - 1, listing.left + 1):
-        if number != part - 1:
-            part, at = number + 1, 0
+    stopped = _list_by_name(listing, tasks.delayed_names, tasks.delayed_tasks, _DELAYED, part - 1, at)
+    return None if stopped is None else (1 + stopped[0], stopped[1])
+
+
+def _list_by_name(
+    listing: Listing, names: NamesFrom, tasks_of: TasksOf, state: int, part: int, at: int
+) -> tuple[int, int] | None:
+    """A part is the number of a name."""
+    for number, name in names(part, listing.left + 1):
+        if number != part:
+            part, at = number, 0
         if listing.is_full:
             return part, at
         listing.left -= 1
         if listing.names.match(name):
-            for task in tasks.delayed_tasks(name, at):
+            for task in tasks_of(number, name, at):
                 if listing.is_full:
                     return part, at
-                listing.look(task, _DELAYED)
+                listing.look(task, state)
                 at += 1
-        part, at = number + 2, 0
+        part, at = number + 1, 0
     return None

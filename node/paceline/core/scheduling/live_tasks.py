@@ -10,6 +10,7 @@ RECOVERED    a lane of its queue, apart: an earlier leader accepted it, and a no
              before the nodes have said what they hold, or had time to (:meth:`LiveTasks.settle`)
 STARTING     the ledger of a node, which is sent it once the log says that it started
 DISPATCHED   the ledger of the node that was sent it
+LIMITED      by id: as many of its name and key are at nodes as may be (``gates.py``)
 DELAYED      by id: it may not start before a moment of the wall clock (``due_tasks.py``): its own, or that of its
              retry; or, in the place of a dead task, before the log has that (``recording.py``); or it is held, or waits
              for the log to have that it is altered (``alter_requests.py``)
@@ -38,6 +39,7 @@ from typing import Final
 
 from paceline.core.measures.tally import Tally
 from paceline.core.scheduling.credits import LONG_US, NodeLedger
+from paceline.core.scheduling.gates import Gates, LimitGate
 from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.owners import Owners
@@ -62,7 +64,6 @@ EXPECTED_TASKS: Final = 4_096
 """So many are remembered that are waited for and unknown. They are about to come, or have ended."""
 DELAYED_SKIPPED: Final = 100_000
 """Of one name: whoever wants the ids of more cancels these first."""
-_NO_TASKS: Final[dict[bytes, Task]] = {}
 
 
 class Misplaced(Exception):
@@ -103,9 +104,12 @@ class LiveTasks:
         self._apart = ByName()
         self._delayed = ById(State.DELAYED, self._apart)
         self._waiting = ById(State.WAITING, self._apart)
+        self._limited_names = ByName()
+        self._limited = ById(State.LIMITED, self._limited_names)
+        self.gates = Gates()
         self._places: list[Place | None] = [None] * len(STATE_NAMES)  # by state; None: it has ended
         default = self.queues.default  # where a task waits that asks for nothing
-        apart = (self._delayed, self._waiting)
+        apart = (self._delayed, self._waiting, self._limited)
         for place in (default.ready, default.recovered, self._starting, self._dispatched, *apart):
             self._places[place.state] = place
 
@@ -116,6 +120,9 @@ class LiveTasks:
         places = self._places
         if task.options is None and not task.runs_alone:
             left, entered = places[task.state], places[state]
+        elif task.options is not None and task.options.is_limited:
+            self._move_limited(task, state)
+            return
         else:
             left, entered = self._place(task, task.state), self._place(task, state)
         if left is not None:
@@ -123,6 +130,56 @@ class LiveTasks:
         task.state = state
         if entered is not None:
             entered.put(task)
+
+    # A task with a limit becomes ready by being offered, and in no other way.
+
+    def _move_limited(self, task: Task, state: int) -> None:
+        """Put a task with a limit into that state: if it would be ready, it is LIMITED until it is offered."""
+        if state == State.READY:
+            state = next_state(state, Event.HOLD)
+        left = self._place(task, task.state)
+        if left is not None:
+            left.take(task)
+        self._passes(task, state)
+        entered = self._place(task, state)
+        if entered is not None:
+            entered.put(task)
+        self._balance(self.gates.known(task))
+
+    def _passes(self, task: Task, state: int) -> None:
+        """A task with a limit has left its place for that of this state, and its gate counts it there."""
+        options = task.options
+        assert options is not None, "it has a limit"
+        if task.is_ready or task.is_limited or task.has_place_at_node:
+            was_offered, was_at_node = task.is_ready, task.has_place_at_node
+            self.gates.leaves(task, options, was_offered=was_offered, was_at_node=was_at_node)
+        task.state = state
+        self.gates.enters(task, options)
+
+    def _balance(self, gate: LimitGate | None) -> None:
+        """Have a gate offer what it may, and no more. Cost: that of what moves by that, which is a task or two for each
+        that comes or goes, and one for each line of the gate."""
+        while gate is not None:
+            task = gate.next_move()
+            if task is None:
+                self.gates.forget(gate)
+                return
+            if task.is_ready:
+                self._hold(task)
+            else:
+                self._limited.take(task)
+                self._passes(task, next_state(task.state, Event.OFFER))
+                self.queue_of(task).lanes_for(task, State.READY).put(task)
+
+    def _hold(self, task: Task) -> None:
+        self.queue_of(task).lanes_for(task, State.READY).withdraw(task)
+        self._passes(task, next_state(task.state, Event.HOLD))
+        self._limited.put(task)
+
+    def open_gates(self) -> None:
+        """Every node has given its account, or had time to: gates of which an earlier leader had tasks offer them."""
+        for gate in self.gates.open():
+            self._balance(gate)
 
     def _place(self, task: Task, state: int) -> Place | None:
         if state == State.READY or state == State.RECOVERED:
@@ -153,6 +210,8 @@ class LiveTasks:
         task.sent_seq = 0
         task.sent_at = 0.0
         task.session = None
+        if task.options is not None and task.options.is_limited:
+            self.gates.shut(task, task.options)
         self._enter(task, State.DELAYED if delayed else State.RECOVERED, now)
 
     def _enter(self, task: Task, state: int, now: float) -> None:
@@ -173,6 +232,11 @@ class LiveTasks:
             self.queues.enters(task.options)
             if task.options.ends_with_client:
                 self.owners.add(task)
+            if task.options.is_limited and (state == State.READY or state == State.RECOVERED):
+                task.state = state = State.LIMITED
+                self._limited.put(task)
+                self._balance(self.gates.enters(task, task.options))
+                return
         place = self._place(task, state)
         if place is not None:
             place.put(task)
@@ -217,7 +281,15 @@ class LiveTasks:
         """A task runs that waits for this one, which is to be the next of its priority. So what has begun is ended
         before more is begun, and as few tasks as possible are parked at a time."""
         task = self.live[task_id]
-        if task.waits_at_leader and not (task.is_delayed or task.waits_for_tasks) and task.age >= FIRST_AGE:
+        if not task.waits_at_leader or task.is_delayed or task.waits_for_tasks or task.age < FIRST_AGE:
+            return
+        if task.options is not None and task.options.is_limited:
+            if task.is_ready:
+                self._hold(task)
+            self.gates.leaves(task, task.options, was_offered=False, was_at_node=False)
+            self._be_next(task)
+            self._balance(self.gates.enters(task, task.options))
+        else:
             lane = self.queue_of(task).lanes_for(task, task.state).lane_of(task.name)
             assert lane is not None, "it waits there"
             lane.leave(task)
@@ -295,13 +367,25 @@ class LiveTasks:
         if not task.sent_at:
             self.tally.queue_wait.observe_s(now - task.arrived_at)
         task.sent_at = now
-        if task.options is not None and task.must_log_start:
-            task.state = next_state(task.state, Event.RESERVE)
-            self._starting.count += 1
-            return False
+        if task.options is not None:
+            return self._hand_out_with_options(task)
         task.state = next_state(task.state, Event.DISPATCH)
         self._dispatched.count += 1
         return True
+
+    def _hand_out_with_options(self, task: Task) -> bool:
+        is_sent = not task.must_log_start
+        state = next_state(task.state, Event.DISPATCH if is_sent else Event.RESERVE)
+        if task.options is not None and task.options.is_limited:
+            self._passes(task, state)
+            self._balance(self.gates.known(task))
+        else:
+            task.state = state
+        if is_sent:
+            self._dispatched.count += 1
+        else:
+            self._starting.count += 1
+        return is_sent
 
     def start(self, task: Task) -> bool:
         """The start of the task is logged. True: it may be sent to the node where it has its place. False: it has left
@@ -321,7 +405,10 @@ class LiveTasks:
         return self._is_unaccounted(task) and (failed is None or attempt > failed.last_attempt)
 
     def _is_unaccounted(self, task: Task) -> bool:
-        return (task.is_recovered or task.is_delayed) and task.id not in self.altering
+        if task.id in self.altering:
+            return False
+        # One with a limit that this leader has sent somewhere is none of an earlier one.
+        return task.is_recovered or task.is_delayed or (task.is_limited and not task.sent_at)
 
     def adopt(self, task: Task, node_id: str, attempt: int, cost_us: int) -> None:
         """A node already holds this task: leave it there. Which Dispatch brought it is not known: not the last one that
@@ -480,11 +567,12 @@ class LiveTasks:
     @property
     def name_count(self) -> int:
         """At least how many names tasks have that wait here, or did until lately."""
-        return max(len(self._apart.by_name), *[lanes.name_count for lanes in self.queues.lanes])
+        apart = max(len(self._apart.by_name), len(self._limited_names.by_name))
+        return max(apart, *[lanes.name_count for lanes in self.queues.lanes])
 
     def waiting_of(self, name: str) -> int:
-        """How many tasks of this name wait in lanes."""
-        return sum([lanes.waiting_of(name) for lanes in self.queues.lanes])
+        """How many tasks of this name wait in lanes, or for their limits."""
+        return sum([lanes.waiting_of(name) for lanes in self.queues.lanes]) + self._limited_names.count_of(name)
 
     def delayed_of(self, name: str) -> int:
         """How many tasks of this name wait for their moments."""
@@ -493,6 +581,7 @@ class LiveTasks:
     def waiting_names(self) -> set[str]:
         """Names of tasks that wait, in lanes or for their moments."""
         found = set(islice(self._apart.by_name, NAMES_LOOKED_AT))
+        found.update(islice(self._limited_names.by_name, NAMES_LOOKED_AT))
         for lanes in self.queues.lanes:
             found.update(lanes.waiting_by_name(NAMES_LOOKED_AT))
         return found
@@ -581,8 +670,10 @@ class LiveTasks:
             if lane is not None:
                 some += lane.look(skip, limit - len(some))
                 skip = max(0, skip - lane.length())
-        if skip <= DELAYED_SKIPPED:
-            some += self._apart.look(name, skip, limit - len(some))
+        for names in (self._limited_names, self._apart):
+            if skip <= DELAYED_SKIPPED:
+                some += names.look(name, skip, limit - len(some))
+                skip = max(0, skip - names.count_of(name))
         return some
 
     # --- for whoever looks for tasks (finding.py) ---------------------------------------------------------------
@@ -596,9 +687,9 @@ class LiveTasks:
         """Names of tasks that wait for their moments, each with its number, from this one on; see ``places.py``."""
         return self._apart.names_from(number, limit)
 
-    def delayed_tasks(self, name: str, skip: int) -> Iterator[Task]:
-        """The tasks of this name that wait for their moments, behind the first ``skip``."""
-        return islice(self._apart.by_name.get(name, _NO_TASKS).values(), skip, None)
+    def delayed_tasks(self, number: int, name: str, skip: int) -> Iterator[Task]:
+        """The tasks of the name of this number that wait for their moments, behind the first ``skip``."""
+        return self._apart.tasks_of(number, name, skip)
 
     def lines(self) -> list[deque[Task]]:
         """Every line of tasks that wait: of a lane, a priority and a fair key. Some of them are empty."""
@@ -615,6 +706,14 @@ class LiveTasks:
         if not name:
             return [lane for lanes in self.queues.lanes for lane in lanes.lanes]
         return [lane for lanes in self.queues.lanes if (lane := lanes.lane_of(name)) is not None]
+
+    def limited_names(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """Names of tasks that wait for their limits, as :meth:`delayed_names`."""
+        return self._limited_names.names_from(number, limit)
+
+    def limited_tasks(self, number: int, name: str, skip: int) -> Iterator[Task]:
+        """The tasks of the name of this number that wait for their limits, behind the first ``skip``."""
+        return self._limited_names.tasks_of(number, name, skip)
 
     def all_delayed(self) -> list[Task]:
         """Every task that waits for its moment. Cost: that of all of them."""
@@ -658,6 +757,11 @@ class LiveTasks:
         """How many of them wait for tasks."""
         return self._waiting.count
 
+    @property
+    def limited(self) -> int:
+        """How many wait for their limits."""
+        return self._limited.count
+
     def waiting_by_priority(self) -> list[int]:
         """How many tasks wait in lanes, by priority."""
         return [sum(counts) for counts in zip(*[lanes.by_priority for lanes in self.queues.lanes], strict=True)]
@@ -670,7 +774,8 @@ class LiveTasks:
         """Raise Misplaced unless each live task is in the place of its state and in no other, and every count is right.
         Cost: that of all tasks."""
         found: Counter[bytes] = Counter()
-        for place in (self._starting, self._dispatched, self._delayed, self._waiting, *self.queues.lanes):
+        apart = (self._delayed, self._waiting, self._limited)
+        for place in (self._starting, self._dispatched, *apart, *self.queues.lanes):
             tasks = place.tasks()
             found.update(task.id for task in tasks)
             if place.count != len(tasks):
@@ -697,7 +802,10 @@ class LiveTasks:
             if sum(lanes.by_priority) != lanes.count or min(lanes.by_priority) < 0:
                 raise Misplaced(f"{lanes.count} tasks are {STATE_NAMES[lanes.state]}, by priority {lanes.by_priority}")
             _check_names(lanes.tasks(), lanes.waiting_by_name(lanes.name_count))
-        _check_names(self._apart.tasks(), {name: len(tasks) for name, tasks in self._apart.by_name.items()})
+        for names in (self._apart, self._limited_names):
+            _check_names(names.tasks(), {name: len(tasks) for name, tasks in names.by_name.items()})
+        if wrong := self.gates.miscounted(self.live.values()):
+            raise Misplaced(wrong)
         for task_id in found.keys() | self.live.keys():
             if found[task_id] != (task_id in self.live):
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")

@@ -8,6 +8,7 @@ from or goes to.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -112,6 +113,12 @@ class ByName:
         them. Cost: that of ``limit``."""
         begin = bisect_left(self._came, (number, ""))
         return self._came[begin : begin + limit]
+
+    def tasks_of(self, number: int, name: str, skip: int) -> Iterator[Task]:
+        """The tasks of the name of this number, behind the first ``skip``; none if it is gone, though it may have come
+        again under another one."""
+        of_name = self.by_name.get(name, _NONE) if self._number_of.get(name) == number else _NONE
+        return islice(of_name.values(), skip, None)
 
     def tasks(self) -> list[Task]:
         """All of them."""

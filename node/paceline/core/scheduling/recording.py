@@ -201,7 +201,10 @@ class Recording:
 
     def admit(self, session: ClientSession, call: Call, now: float, *, is_verbatim: bool = True) -> Task:
         """Make a call a task. After all calls of a Submit, :meth:`submitted` is called. ``is_verbatim``: the call is as
-        its client has packed it."""
+        its client has packed it.
+
+        One with a limit is handed out once the log has it. Else this leader could die while the task runs, and the next
+        one would not know that it does."""
         asked = call[CALL_OPTIONS]
         if asked:
             call = self._as_logged(call, now)
@@ -210,6 +213,10 @@ class Recording:
         task.session = session
         session.open_tasks += 1
         options = task.options
+        if options is not None and options.is_limited:
+            self._due.retrying.waits_for_log(task.id)
+            self._proposals.draft.limited.append(task)
+            self.is_awaited = True
         self._tasks.admit(task, now, delayed=options is not None and self._due.is_early(task, now))
         if options is None or options.is_logged:
             self._proposals.draft.accept(task, call, is_verbatim=is_verbatim)
@@ -255,6 +262,10 @@ class Recording:
     def fired(self, task: Task, now: float) -> None:
         """The log has the task of a schedule."""
         self._tasks.tally.accepted += 1
+        self._may_start(task, now)
+
+    def _may_start(self, task: Task, now: float) -> None:
+        """The log has a task that waited for that."""
         if not task.is_delayed:  # it was cancelled meanwhile
             return
         if not self._due.is_early(task, now):
@@ -452,7 +463,7 @@ class Recording:
         given_up: list[Outcome] = []
         for task_id in self._table.lost_attempts:
             task = self._tasks.live.get(task_id)
-            if task is None or not task.is_recovered:
+            if task is None or not (task.is_recovered or task.is_limited):
                 continue
             if task.lost_attempts >= task.attempt_limit(self._settings.attempt_limit):
                 error = _lost_error(task.lost_attempts, "an earlier leader had it started, and no node has it now")
@@ -595,13 +606,16 @@ class Recording:
         if draft is None:
             return None
         self._tasks.tally.accepted += len(draft.new) + len(draft.requeued)
+        for task in draft.limited:
+            self._due.retrying.is_accepted(task.id)
+            self._may_start(task, now)
         for _, new in draft.requeued:
             if new.is_delayed:  # and was not cancelled meanwhile
                 self._tasks.come_due(new, now)
         for retry in draft.retries:
-            task = self._tasks.live.get(retry[RETRY_ID])
-            if task is not None:
-                self._due.failure_is_logged(task, now)
+            failed = self._tasks.live.get(retry[RETRY_ID])
+            if failed is not None:
+                self._due.failure_is_logged(failed, now)
         for task_id in draft.records:
             self._due.retention.is_logged(task_id)
         for tasks, session, seq, prompt in draft.submits:

@@ -25,7 +25,8 @@ _DOUBLINGS: Final = 62
 
 class Retrying:
     """Of one leader. ``by_id``: the failed attempts of its live tasks, of those that have any. ``waits_until``: when
-    these may start again, by the monotonic clock; inf until the log has that they have failed."""
+    these may start again, by the monotonic clock; inf until the log has that they have failed, and of tasks that start
+    only once the log has them, until it has."""
 
     __slots__ = ("_random", "_unlogged", "by_id", "waits_until")
 
@@ -48,6 +49,14 @@ class Retrying:
             self.waits_until[task.id], self._unlogged[task.id] = inf, until
         else:
             self.waits_until[task.id] = until
+
+    def waits_for_log(self, task_id: bytes) -> None:
+        """This task may not start before the log has it."""
+        self.waits_until[task_id] = inf
+
+    def is_accepted(self, task_id: bytes) -> None:
+        """The log has it."""
+        self.waits_until.pop(task_id, None)
 
     def is_logged(self, task_id: bytes) -> None:
         """The log has that this task has failed."""

@@ -47,6 +47,7 @@ class CallOptions:
     longer than its submitter needs; with a key for as long as that is held after its end, too. ``keep_dead_ms``:
     how long it is kept if it dies, 0 for not at all; ``may_be_kept``: it has one of the two; ``accepted_ms``: when
     it was admitted, if that is to be remembered. ``ends_with_client``: it is cancelled when its client is gone.
+    ``is_limited``: only so many of its name and key may run at once.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
     ``needs``: which, as text, and ``amounts`` the latter.
@@ -65,6 +66,7 @@ class CallOptions:
         "has_moment",
         "input_bytes",
         "is_keyed",
+        "is_limited",
         "is_logged",
         "is_placed",
         "is_traced",
@@ -100,6 +102,9 @@ class CallOptions:
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # nearly all are ASCII
         if "fair_key" in wire:
             texts_bytes += LINE_BYTES
+        self.is_limited: Final[bool] = bool(wire.get("max_running", 0))
+        if self.is_limited:
+            texts_bytes += GATE_BYTES
         if is_keyed:
             texts_bytes += KEY_BYTES
         self.has_inputs: Final[bool] = has_inputs(wire)
@@ -150,6 +155,17 @@ class CallOptions:
                 _amounts.clear()
             found = _amounts[needs] = amounts_of(needs)
         return found
+
+    @property
+    def max_running(self) -> int:
+        """How many of its name and ``limit_key`` may be at nodes at a time; 0 for any number."""
+        return self._number("max_running")
+
+    @property
+    def limit_key(self) -> str:
+        """What is counted for its limit beside its name, "" for all of that."""
+        key: int | str = self._map.get("limit_key", 0)
+        return key if isinstance(key, str) else ""
 
     @property
     def max_attempts(self) -> int:
@@ -241,6 +257,9 @@ LINE_BYTES: Final = 1_000
 """What a line of its own takes, in which a task with a fair key may wait, and such a key beyond a byte for each of its
 characters."""
 _AFFINITY_WAIT_MS: Final = int(AFFINITY_WAIT_S * 1000)
+GATE_BYTES: Final = 2_000
+"""What a gate of its own takes, at which a task with a limit may wait, and its key beyond a byte for each of its
+characters."""
 _UNIQUE_FOR_MS: Final = UNIQUE_FOR_S * 1000
 _BACKOFF_MS: Final = int(BACKOFF_S * 1000)
 _BACKOFF_MAX_MS: Final = int(BACKOFF_MAX_S * 1000)

@@ -42,6 +42,7 @@ class State:
     TIMED_OUT: Final = 10
     WAITING: Final = 11  # tasks that it depends on have not ended
     UPSTREAM_FAILED: Final = 12
+    LIMITED: Final = 13  # as many of its name and key are at nodes as may be
 
 
 class Event:
@@ -61,6 +62,8 @@ class Event:
     TIME_OUT: Final = 11  # it has run for longer than it may
     INPUTS_END: Final = 12  # all tasks that it depends on have ended
     UPSTREAM_FAIL: Final = 13  # one that it depends on did not succeed
+    HOLD: Final = 14  # its limit leaves no place for it
+    OFFER: Final = 15  # its limit leaves a place for it
 
 
 def _names(numbers: type) -> dict[int, str]:
@@ -125,6 +128,17 @@ TRANSITIONS: Final[dict[tuple[int, int], int]] = {
     (State.STARTING, Event.SUCCEED): State.SUCCEEDED,
     (State.STARTING, Event.FAIL): State.FAILED,
     (State.STARTING, Event.TIME_OUT): State.TIMED_OUT,
+    (State.READY, Event.HOLD): State.LIMITED,
+    (State.LIMITED, Event.OFFER): State.READY,
+    # An earlier leader had it started: a task with a limit is not RECOVERED, but waits here from the beginning.
+    (State.LIMITED, Event.DISPATCH): State.DISPATCHED,
+    (State.LIMITED, Event.SUCCEED): State.SUCCEEDED,
+    (State.LIMITED, Event.FAIL): State.FAILED,
+    (State.LIMITED, Event.CANCEL): State.CANCELLED,
+    (State.LIMITED, Event.GIVE_UP): State.LOST,
+    (State.LIMITED, Event.TIME_OUT): State.TIMED_OUT,
+    (State.LIMITED, Event.EXPIRE): State.EXPIRED,
+    (State.LIMITED, Event.POSTPONE): State.DELAYED,
 }
 """The whole life of a task. What is not in this table can't happen; :func:`next_state` raises KeyError on it."""
 
@@ -228,6 +242,16 @@ class Task:
     def waits_for_tasks(self) -> bool:
         """Whether tasks that it depends on have not ended."""
         return self.state == State.WAITING
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it waits until fewer of its name and key are at nodes."""
+        return self.state == State.LIMITED
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it waits for a node."""
+        return self.state == State.READY
 
     @property
     def is_starting(self) -> bool:
