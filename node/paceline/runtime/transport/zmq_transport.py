@@ -58,6 +58,10 @@ CLOSE_LINGER_MS: Final = 200
 _NOTHING: Final[Received] = (Source.WAKE, 0, [])
 _NODE: Final = KeyRole.NODE
 _OK: Final = Sent.OK
+# As plain numbers: each operation on a flag of zmq's is a call of Python code, several times as long as what it is for.
+_EVENTS: Final = int(zmq.EVENTS)
+_READABLE: Final = int(zmq.POLLIN)
+_RCVMORE: Final = int(zmq.RCVMORE)
 _NOBLOCK: Final = int(zmq.NOBLOCK)
 _NOBLOCK_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 
@@ -170,8 +174,8 @@ class ZmqTransport:
 
     @staticmethod
     def _readable(socket: zmq.Socket[bytes]) -> bool:
-        events: int = socket.getsockopt(zmq.EVENTS)  # type: ignore[assignment]
-        return bool(events & zmq.POLLIN)
+        events: int = socket.getsockopt(_EVENTS)  # type: ignore[assignment]
+        return events & _READABLE != 0
 
     def receive_more(self) -> Received | None:
         router, fresh = self._router, self._gate.fresh
@@ -328,7 +332,7 @@ def _is_nobodys(address: str) -> bool:
 def _rest(socket: zmq.Socket[bytes]) -> list[bytes]:
     """What is left of a message of which a part was received."""
     frames = []
-    while socket.getsockopt(zmq.RCVMORE):
+    while socket.getsockopt(_RCVMORE):
         frames.append(socket.recv(_NOBLOCK))
     return frames
 
