@@ -18,7 +18,7 @@ What this module guarantees:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from paceline.core.raft.configuration import ConfigHistory
 from paceline.core.raft.confirmations import Confirmations
@@ -39,6 +39,8 @@ from paceline_protocol.messages.consensus import (
     SnapshotResponse,
     TimeoutNow,
 )
+
+_CONFIG: Final = int(EntryKind.CONFIG)  # looked up in its enum at each use it would cost as much as the append
 
 
 class Leadership:
@@ -72,7 +74,7 @@ class Leadership:
         """Append an entry to the log and return its index. A configuration is in force at once."""
         entry = Entry(self._log.last_index + 1, self._term, kind, data, decoded)
         self._log.append((entry,))
-        if kind == EntryKind.CONFIG:
+        if kind == _CONFIG:
             self._configs.append(entry.index, decode_config(data))
             self.replication.set_config(self._configs.current, now)
             self._confirmations.keep(self.replication.peers)

@@ -53,6 +53,10 @@ ITEM_BYTES: Final = DRAFT_BYTES // MAX_BATCH_ITEMS
 Propose = Callable[[int, bytes, Any], int]
 """(kind, data, decoded) -> the index of the new log entry."""
 
+# Plain numbers: to look one up in its enum at each use costs as much as several calls.
+_ACCEPT: Final = int(EntryKind.ACCEPT)
+_OUTCOME: Final = int(EntryKind.OUTCOME)
+
 
 class Draft:
     """The content of the next few entries, and who waits for them."""
@@ -121,7 +125,7 @@ class Draft:
         """What to propose, in order: (kind, data, decoded)."""
         entries: list[tuple[int, bytes, Any]] = []
         if self.new:  # the client's own bytes, if all are of one Submit
-            entries.append((EntryKind.ACCEPT, self._data or encode_calls(self._calls, are_checked=True), self.new))
+            entries.append((_ACCEPT, self._data or encode_calls(self._calls, are_checked=True), self.new))
         if self.requeued:
             calls = [(task_id, task.call) for task_id, task in self.requeued]
             entries.append((EntryKind.REQUEUE, encode_requeued(calls), self.requeued))
@@ -137,7 +141,7 @@ class Draft:
             entries += self._kept_entries()
             outcomes = [outcome for outcome in outcomes if outcome[0] not in self.records]
         if outcomes:
-            entries.append((EntryKind.OUTCOME, encode_outcomes(outcomes), outcomes))
+            entries.append((_OUTCOME, encode_outcomes(outcomes), outcomes))
         if self.discarded:
             entries.append((EntryKind.DISCARD, join_ids(self.discarded), self.discarded))
         if self.queues:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.state.section import Section
 from paceline_protocol.codec import decode_outcomes, split_ids
@@ -15,6 +15,9 @@ from paceline_protocol.messages.records import MAY_RETRY, Outcome
 
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
+
+# Plain numbers: to look one up in its enum at each use costs as much as several calls.
+_OUTCOME: Final = int(EntryKind.OUTCOME)
 
 
 class Results(Section):
@@ -28,7 +31,7 @@ class Results(Section):
         self.size_bytes = 0  # of the payloads
 
     def decode(self, kind: int, data: bytes) -> Any:
-        if kind != EntryKind.OUTCOME:
+        if kind != _OUTCOME:
             return split_ids(data)
         outcomes = decode_outcomes(data)
         for outcome in outcomes:  # a loop: compiled, it makes no object for each
@@ -39,7 +42,7 @@ class Results(Section):
     def apply(self, table: TaskTable, kind: int, data: bytes, decoded: Any) -> None:
         """OUTCOME: these tasks ended. RELEASE: the results of these are not kept any more."""
         items = decoded if decoded is not None else self.decode(kind, data)
-        if kind == EntryKind.OUTCOME:
+        if kind == _OUTCOME:
             self.record(table, items)
         else:
             self._release(table, items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paceline.core.state.section import Section
 from paceline.core.state.task import Task
@@ -15,6 +15,10 @@ from paceline_protocol.messages.records import CALL_ID, Alteration
 if TYPE_CHECKING:
     from paceline.core.state.table import TaskTable
 
+# Plain numbers: to look one up in its enum at each use costs as much as several calls.
+_ACCEPT: Final = int(EntryKind.ACCEPT)
+_ALTER: Final = int(EntryKind.ALTER)
+
 
 class Tasks(Section):
     """By id, in the order in which they were accepted. An item is a Call."""
@@ -24,7 +28,7 @@ class Tasks(Section):
         self.by_id: dict[bytes, Task] = {}
 
     def decode(self, kind: int, data: bytes) -> Any:
-        if kind == EntryKind.ALTER:
+        if kind == _ALTER:
             return decode_alterations(data)
         return [Task(call) for call in decode_calls(data)]
 
@@ -32,7 +36,7 @@ class Tasks(Section):
         """ACCEPT: take in those tasks that the table does not know yet. ALTER: these have another queue, another
         priority, or are held, or not any more, unless they have ended."""
         given = decoded if decoded is not None else self.decode(kind, data)
-        if kind == EntryKind.ACCEPT:
+        if kind == _ACCEPT:
             self.accept(table, given)
             return
         by_id = self.by_id

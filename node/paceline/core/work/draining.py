@@ -21,6 +21,7 @@ from paceline_protocol.messages.work import Availability
 ONCE_KEPT: Final = 64
 """Tasks that may start once, and that the node holds no more: beyond so many they are sorted out."""
 LOST_NAMED: Final = 20
+_SERVES: Final = Availability.SERVES
 
 
 class Draining:
@@ -42,7 +43,7 @@ class Draining:
 
     @property
     def takes_tasks(self) -> bool:
-        return self.availability == Availability.SERVES
+        return self.availability is _SERVES
 
     def left_ms(self, now: float) -> int:
         """About how long it still drains. ``now``, or a little earlier."""
