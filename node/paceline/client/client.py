@@ -40,11 +40,12 @@ from paceline.errors import ConfigError, RequestRefused, UpstreamFailed
 from paceline.options import check_seconds, shown
 from paceline.own_cluster import find_cluster
 from paceline.parameters import parameters_of, with_parameters
+from paceline_protocol.errors import FoundReference
 from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import PAYLOAD_LIMIT_MAX_BYTES
 from paceline_protocol.messages.client import AdminOp
 from paceline_protocol.messages.trace import Stage
-from paceline_protocol.payload import unpack_value
+from paceline_protocol.payload import pack_args, unpack_value
 
 if TYPE_CHECKING:
     from paceline.worker.registry import Task
@@ -324,10 +325,19 @@ class Client(
         return Together(self)
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
+        # Each submit comes by here, and most have neither: what a call of a function costs is what all of them pay.
         name, priority, options = parts_of(target)
-        options = with_parameters(parameters_of(target), options, args, kwargs)
-        parts = name, priority, options
-        return packed_call(self._driver, parts, args, kwargs, self._limit_bytes(), after_of(target, options))
+        parameters = parameters_of(target) if type(target) is not str else None
+        if parameters:
+            options = with_parameters(parameters, options, args, kwargs)
+        limit_bytes = self._payload_limit_bytes or self._session.payload_limit_bytes
+        after = after_of(target, options) if options else ()
+        if not after:
+            try:
+                return name, priority, pack_args(args, kwargs, limit_bytes), options
+            except FoundReference:
+                pass
+        return packed_call(self._driver, (name, priority, options), args, kwargs, limit_bytes, after)
 
     def _limit_bytes(self) -> int:
         return self._payload_limit_bytes or self._session.payload_limit_bytes

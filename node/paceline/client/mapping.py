@@ -27,7 +27,9 @@ from paceline.client.future import REFUSED, Future, Sink
 from paceline.client.inputs import packed_call
 from paceline.options import check_seconds, shown
 from paceline.parameters import Parameter, Parameters, with_parameters
+from paceline_protocol.errors import FoundReference
 from paceline_protocol.messages.records import Options
+from paceline_protocol.payload import pack_args
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,8 +77,15 @@ class Calls:
 
     def pack(self, args: tuple[Any, ...], payload_limit_bytes: int) -> PackedCall:
         """Raises UnserializableValue, PayloadTooLarge, and ConfigError for what is no value of an option."""
-        options = with_parameters(self.parameters, self.options, args, {})
+        options = self.options
+        if self.parameters:
+            options = with_parameters(self.parameters, options, args, {})
         limit_bytes = self.limit_bytes or payload_limit_bytes
+        if not self._after:
+            try:
+                return self.name, self.priority, pack_args(args, {}, limit_bytes), options
+            except FoundReference:
+                pass
         return packed_call(self._owner, (self.name, self.priority, options), args, {}, limit_bytes, self._after)
 
 

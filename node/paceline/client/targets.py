@@ -14,6 +14,7 @@ from uuid import UUID
 from paceline.client.inherited import inherited
 from paceline.errors import ConfigError
 from paceline.options import OptionChanges, OptionKeywords, TaskOptions, check_key, check_names, options_by_name, shown
+from paceline.parent_deadline import PARENT
 from paceline_protocol import fields
 from paceline_protocol.forms import class_name
 from paceline_protocol.limits import MAX_NAME_CHARS
@@ -81,7 +82,7 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
     if isinstance(target, str):
         # The type too: a member of a StrEnum equals its string, and is in the set with it.
         name = target if target in _good_names and type(target) is str else _name_of(target)
-        return name, PRIORITY_DEFAULT, inherited(_BY_NAME)
+        return name, PRIORITY_DEFAULT, _BY_NAME if PARENT.ask is None else inherited(_BY_NAME)
     try:
         name, priority, options = target.name, target.priority, target.wire_options  # type: ignore[attr-defined]
     except AttributeError:
@@ -96,7 +97,7 @@ def parts_of(target: object) -> tuple[str, int, Options | None]:
         _refuse_priority(priority)
     if options is not None:
         options = _options_of(name, options)
-    return name, priority, inherited(options)
+    return name, priority, options if PARENT.ask is None else inherited(options)
 
 
 def _name_of(name: object) -> str:
