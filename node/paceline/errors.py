@@ -232,6 +232,19 @@ class ResultUnknown(PacelineError):
         super().__init__(detail or "the cluster no longer knows this task; its result was past the retention limit")
 
 
+class GraphUnknown(PacelineError):
+    """The cluster knows no task of a graph."""
+
+    exit_code = 58
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the cluster knows no graph named {name!r}: no task of it was accepted, or 10,000 graphs have ended since "
+            "it did; `paceline graphs ls` lists those that are known"
+        )
+
+
 class IdempotencyKeyUsed(ResultUnknown):
     """A task with this key has ended, and its outcome was dropped by the retention limits before the key was free
     again. The call was not run."""

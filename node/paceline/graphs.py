@@ -2,7 +2,8 @@
 
 Each takes the client that submits, and calls as :func:`step` makes them. They are thin: what they do can be written
 with ``client.submit`` and futures among the arguments, one call after the other. Here all calls leave together, and if
-one of them can't be sent, none is.
+one of them can't be sent, none is. With ``graph`` they have a name in common, under which the cluster counts, lists and
+cancels them: see ``client.graph(name)``.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def step(target: Target, /, *args: Any, **kwargs: Any) -> Step:
     return Step(target, args, kwargs)
 
 
-def chain(client: Client, *steps: Step | Target) -> Future[Any]:
+def chain(client: Client, *steps: Step | Target, graph: str | None = None) -> Future[Any]:
     """One after the other, each called with the result of the one before it as its first argument. The future is that
     of the last. Raises ConfigError without any, and what ``client.submit`` raises."""
     if not steps:
         raise ConfigError("chain() needs at least one step; step(task, ...) makes one")
-    with client._together() as together:
+    with client._together(graph) as together:
         future: Future[Any] | None = None
         for each in map(_as_step, steps):
             before = () if future is None else (future,)
@@ -50,30 +51,38 @@ def chain(client: Client, *steps: Step | Target) -> Future[Any]:
     return future
 
 
-def group(client: Client, steps: Iterable[Step | Target]) -> list[Future[Any]]:
+def group(client: Client, steps: Iterable[Step | Target], *, graph: str | None = None) -> list[Future[Any]]:
     """All of them, none after another. Their futures, in order."""
-    with client._together() as together:
+    with client._together(graph) as together:
         return [together.submit(each.target, *each.args, **each.kwargs) for each in map(_as_step, steps)]
 
 
-def chord(client: Client, steps: Iterable[Step | Target], join: Step | Target) -> Future[Any]:
+def chord(
+    client: Client, steps: Iterable[Step | Target], join: Step | Target, *, graph: str | None = None
+) -> Future[Any]:
     """``join``, once all steps have succeeded: called with the list of their results, in order, as its first argument.
     The future is that of ``join``."""
     joined = _as_step(join)
-    with client._together() as together:
+    with client._together(graph) as together:
         parts = [together.submit(each.target, *each.args, **each.kwargs) for each in map(_as_step, steps)]
         return together.submit(joined.target, parts, *joined.args, **joined.kwargs)
 
 
 def map_reduce(
-    client: Client, mapped: Target, items: Iterable[Any], reduced: Target, *, fan_in: int = FAN_IN
+    client: Client,
+    mapped: Target,
+    items: Iterable[Any],
+    reduced: Target,
+    *,
+    fan_in: int = FAN_IN,
+    graph: str | None = None,
 ) -> Future[Any]:
     """``mapped`` for each item, and ``reduced`` of lists of results, ``fan_in`` at most, until one is left. So
     ``reduced`` takes a list of what ``mapped`` or it itself returns, and order counts. The future is that of the last.
     Raises ConfigError for a ``fan_in`` below 2, and without items."""
     if type(fan_in) is not int or fan_in < 2:
         raise ConfigError(f"fan_in is {shown(fan_in)}, and must be a whole number from 2")
-    with client._together() as together:
+    with client._together(graph) as together:
         left: Sequence[Future[Any]] = [together.submit(mapped, item) for item in items]
         if not left:
             raise ConfigError("map_reduce() needs at least one item")

@@ -22,6 +22,7 @@ from paceline_protocol.options import (
     AFFINITY_WAIT_S,
     BACKOFF_MAX_S,
     BACKOFF_S,
+    BY_KEY,
     DEFAULT_QUEUE,
     EXCLUSIONS,
     OPTIONS,
@@ -89,6 +90,7 @@ class TaskOptions:
     allow_failed_inputs: bool = False
     max_running: int | None = None
     limit_key: str | None = None
+    graph: str | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -185,6 +187,7 @@ class OptionKeywords(TypedDict, total=False):
     allow_failed_inputs: bool
     max_running: int | None
     limit_key: str | None
+    graph: str | None
 
 
 class OptionChanges(TypedDict, total=False):
@@ -224,6 +227,7 @@ class OptionChanges(TypedDict, total=False):
     allow_failed_inputs: bool | None
     max_running: int | None
     limit_key: str | None
+    graph: str | None
 
 
 def _error_names(given: Any) -> Any:
@@ -292,6 +296,17 @@ def check_queue(name: object) -> None:
     """Raises ConfigError for what is no name of a queue."""
     if not is_queue_name(name):
         raise ConfigError(f"the queue {shown(name)} can't be used: its name has {QUEUE_NAME_RULE}")
+
+
+def check_graph(name: object) -> None:
+    """Raises ConfigError for what is no name of a graph."""
+    try:
+        if BY_KEY["graph"].type.to_wire(name) is not None:
+            return
+        reason = "say which graph is meant"
+    except ValueError as error:
+        reason = str(error)
+    raise ConfigError(f"the graph {shown(name)} can't be used: {reason}")
 
 
 def check_seconds(name: str, value: object) -> None:

@@ -19,6 +19,8 @@ sends more messages, and others are heard in between."""
 MAX_QUEUES: Final = 1_000
 """With names of their own, and of a node that takes tasks of some alone, those."""
 MAX_QUEUE_CHARS: Final = 64
+MAX_GRAPHS: Final = 10_000
+"""With tasks that have not ended; and so many of the others are remembered."""
 MAX_INPUTS: Final = 4_096
 """The most tasks that one call waits for whose results it is called with, and the most that it starts after."""
 MAX_WEIGHT: Final = 1_000_000

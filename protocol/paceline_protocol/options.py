@@ -88,6 +88,8 @@ INPUTS_LEVEL: Final = 19
 """The feature level of tasks that depend on tasks."""
 LIMITS_LEVEL: Final = 20
 """The feature level of limits of how many run at once."""
+GRAPHS_LEVEL: Final = 24
+"""The feature level of graphs, which count their tasks."""
 FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
 PLACES_LEVEL: Final = 22
@@ -367,6 +369,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     # Of nodes, in what they announce: the parameters by which the calls of a task are limited, which a call by name
     # does not know.
     Option("limit_by", Key(varies=False), ("leader",), keywords=(), level=LIMITS_LEVEL),
+    _option(
+        "graph",
+        Key(varies=False),
+        ("client", "leader", "worker"),
+        "to which graph it belongs, under whose name its tasks are counted, listed and cancelled",
+        level=GRAPHS_LEVEL,
+    ),
     # Of the leader itself, as it hands out a task with a deadline: how much time is left until then. The node that is
     # given the task makes of it a moment of its own clock.
     Option("time_left", Span(None, highest_ms=MOMENT_MAX_MS), ("node",), keywords=(), level=DEADLINE_LEVEL),
@@ -442,6 +451,13 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         )
         for key in ("inputs", "after")
     ],
+    Exclusion(
+        "durability",
+        NO_LOG,
+        "graph",
+        0,
+        "with durability 'none' nobody remembers how it ended, and no graph can count it; leave graph out",
+    ),
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
     Exclusion(
         "durability",

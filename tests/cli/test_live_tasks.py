@@ -92,7 +92,7 @@ def test_tasks_are_listed_by_state_in_lines_of_80_columns(
         "there may be more: --after 3.1.0.40",
     ]
     assert client.asked == [
-        {"name": None, "state": ALL_STATES, "node": None, "limit": 3, "after": None, "timeout": 30.0}
+        {"name": None, "state": ALL_STATES, "node": None, "graph": None, "limit": 3, "after": None, "timeout": 30.0}
     ]
 
 
@@ -116,6 +116,7 @@ def test_filters_are_passed_on_and_a_node_may_be_named_as_elsewhere(
         "name": "shop.*",
         "state": ("running", "delayed"),
         "node": "ab12" * 4,
+        "graph": None,
         "limit": 40,
         "after": "3.1.0.4",
         "timeout": 30.0,

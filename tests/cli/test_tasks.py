@@ -89,9 +89,9 @@ class StubClient:
         }
 
     def cancel_where(
-        self, name: str | None, *, state: tuple[str, ...], all_names: bool, timeout: float
+        self, name: str | None, *, state: tuple[str, ...], all_names: bool, graph: str | None, timeout: float
     ) -> dict[str, int]:
-        self.cancelled.append(" ".join([name or "all" * all_names, *state]))
+        self.cancelled.append(" ".join([name or "all" * all_names or f"of {graph}", *state]))
         return self.became
 
     def cancel_tasks(self, ids: tuple[str, ...], timeout_s: float) -> dict[str, str]:

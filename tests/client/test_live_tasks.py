@@ -13,6 +13,7 @@ from paceline.client.live_tasks import LiveTaskQuestions
 from paceline.client.session.listing import ListRequest
 from paceline.errors import ConfigError, NotAllowed, RequestRefused
 from paceline_protocol.codec import encode
+from paceline_protocol.messages.graphs import TasksOfGraphRequest
 from paceline_protocol.messages.live import LiveState, RunNow, RunNowReply, RunNowState, TasksRequest
 from paceline_protocol.payload import pack_value
 
@@ -51,7 +52,7 @@ class Leader(Driver):
         self.refused = ""
 
     def live_tasks(self, page: ListRequest, timeout_s: float) -> bytes | None:
-        encode(TasksRequest(1, *page))
+        encode(TasksOfGraphRequest(1, *page) if page.graph else TasksRequest(1, *page[:-1]))
         if len(self.asked) >= self.silent_after:
             return None
         self.asked.append(page)

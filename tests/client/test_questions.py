@@ -87,7 +87,7 @@ def test_passes_are_made_until_one_finds_nothing_new() -> None:
     counts = Asking(leader).cancel_where("old.*", state=("waiting", "running"))
     assert counts == {"cancelled": 17, "stopping": 1, "running": 1, "ended": 2}
     assert {each[:2] for each in leader.asked} == {("old.*", (WAITING, RUNNING))}
-    assert leader.asked[0][2:] == (0, 0, (0, 0, 0), "", 0, None)
+    assert leader.asked[0][2:] == (0, 0, (0, 0, 0), "", 0, None, "")
     assert {each[2:4] for each in leader.asked[1:]} == {(5, 77)}
     assert [each.cursor for each in leader.asked].count((0, 0, 0)) >= 3
     assert sum(leader.cancelled) == 21, "none is asked for twice"

@@ -34,6 +34,7 @@ SAYS = {
     "studio.py": "45 0\nvideo 40 paused\ndefault 0 \n780\n",
     "tenants.py": "10 True\n7\n",
     "report_parts.py": "published sums: 20\nValueError('there is no part -1')\n3 of 4\n",
+    "nightly_build.py": "4950\n104 103 1 False\nTaskCancelled\n103 1\n",
     "backlog.py": "['done']\nsomebody holds it\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n77 False\n1\n",

@@ -30,6 +30,7 @@ EXAMPLES = {
     "shelf.py",
     "squares.py",
     "report_parts.py",
+    "nightly_build.py",
     "reports.py",
     "studio.py",
     "searching.py",

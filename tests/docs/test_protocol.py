@@ -8,6 +8,7 @@ from random import Random
 
 from paceline.core.membership.identity import Identity
 from paceline.core.node import NodeCore
+from paceline.core.reports.graphs import graphs
 from paceline.core.reports.listed import listed
 from paceline.core.reports.questions import QUESTIONS
 from paceline.core.reports.scheduled import scheduled
@@ -18,6 +19,7 @@ from paceline.core.settings import Settings
 from paceline_protocol.codec import encode_calls, encode_schedule_changes
 from paceline_protocol.messages.client import Submit, WaitingRequest
 from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.graphs import GraphsRequest
 from paceline_protocol.messages.live import TasksRequest
 from paceline_protocol.messages.schedules import ScheduleDefinition, SchedulesRequest, When
 
@@ -85,6 +87,17 @@ def test_the_documented_keys_of_what_waits_are_those_of_a_real_answer() -> None:
     leader = node().leader
     assert leader is not None
     assert sorted(documented("WaitingReply")) == sorted(waiting(leader, WaitingRequest(1, "", 0)))
+
+
+def test_the_documented_keys_of_graphs_are_those_of_a_real_answer() -> None:
+    core = node()
+    assert core.leader is not None
+    core.table.apply(EntryKind.ACCEPT, encode_calls([(b"i" * 16, "add", 4, b"", {"graph": "nightly"})]))
+    told = graphs(core.leader, core.table, GraphsRequest(1, "", ""))
+    assert sorted(documented("GraphsReply")) == sorted(told)
+    words = re.sub(r"\(.*?\)", "", documented("GraphsReply")["graphs"])
+    (row,) = told["graphs"]
+    assert set(WORD.findall(words)) - {"after"} == row.keys()
 
 
 def test_the_documented_keys_of_schedules_are_those_of_a_real_list() -> None:

@@ -81,6 +81,7 @@ from paceline_protocol.messages.consensus import (
     VoteRequest,
     VoteResponse,
 )
+from paceline_protocol.messages.graphs import FindInGraph, GraphsReply, GraphsRequest, TasksOfGraphRequest
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.membership import Consent, ConsentReceived, Envelope, OtherStart, PeerHello
 from paceline_protocol.messages.message import PROTOCOL_VERSION
@@ -228,6 +229,10 @@ EXAMPLES: list[Message] = [
     QueuesReply(1, b"\x80"),
     FindInQueue(1, "add", (1, 2), 3, 9, 1, 0, 5, "video"),
     FindToAlter(1, "add", (1, 2), 3, 9, 1, 0, 5, "video", 5_000, 1, "", 10),
+    FindInGraph(1, "add", (1, 2), 3, 9, 1, 0, 5, "video", 5_000, 1, "", 10, "nightly"),
+    GraphsRequest(1, "nightly", ""),
+    GraphsReply(1, b"body"),
+    TasksOfGraphRequest(1, "add", (1, 2), "n1", 9, 3, 1, 0, 5, "nightly"),
     AlterTasks(1, (ID,), 1, "slow", 10),
     AlterReply(1, "", ((ID, 1),)),
     EnrolWithAsync(3, 7, 12, 4, 2, ("add",), b"h" * 24, True, codec.encode_defaults([]), 100, ("add",)),

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from paceline.client.session.session import Session
+from paceline.core.scheduling.live_graphs import WORDS
 from paceline.errors import FeatureLevelTooLow, ResultExpired, ResultUnknown
 from paceline.runtime.transport.memory_transport import MemoryEndpoint
 from paceline_protocol.inputs import AFTER, INPUTS, split
@@ -19,10 +20,11 @@ from paceline_protocol.messages.client import (
     ProgressReply,
     TaskReply,
 )
+from paceline_protocol.messages.graphs import GraphsReply
 from paceline_protocol.messages.queues import AlterReply, AlterState, Pausing, SetQueueReply
-from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options
+from paceline_protocol.messages.records import DEAD_ENDS, PRIORITY_DEFAULT, Call, Options, TaskEnd
 from paceline_protocol.messages.schedules import BackfillReply, ScheduleReply
-from paceline_protocol.options import by_name, completed, is_by_name
+from paceline_protocol.options import by_name, completed, is_by_name, is_logged
 from paceline_protocol.payload import unpack_value
 from paceline_protocol.requeued import requeued_id, requeued_options
 from simulation import options, tasks
@@ -34,6 +36,7 @@ from simulation.oracle.events import (
     ClientGone,
     DeadAnswered,
     DeadAsked,
+    GraphTold,
     InputOver,
     Located,
     QueueAnswered,
@@ -86,6 +89,7 @@ def is_simple(asked: Options | None) -> bool:
 
 
 QUEUES: Final = ("video", "mail")
+GRAPHS: Final = ("nightly", "weekly", "yearly")
 
 
 class SimulatedClient:
@@ -117,6 +121,7 @@ class SimulatedClient:
         self._reads: dict[bytes, float] = {}  # tasks of others, by when it was asked how they end
         self._changes: dict[int, tuple[bytes, float, bool]] = {}  # request -> dead task, when, whether it is requeued
         self._queue_changes: dict[int, str] = {}  # request -> queue
+        self._graphs: dict[int, tuple[str, float]] = {}  # request for a graph -> its name, when
         self.alters: set[int] = set()  # requests to alter tasks
         self._schedule_changes: dict[int, tuple[str, int, float, bytes]] = {}  # request -> schedule, op, when, task
         self.pages: dict[int, dict[str, Any]] = {}  # request for a page of tasks -> the answer
@@ -152,6 +157,9 @@ class SimulatedClient:
                 asked = options.with_limit(world.limit_rng, asked, name)
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:
                 asked = options.KEYED
+            if world.faults.graphs and is_logged(asked) and world.graph_rng.random() < world.faults.graphs:
+                asked = {**(asked or {}), "graph": world.graph_rng.choice(GRAPHS)}
+                self._ask_for_graph(world.graph_rng.choice(GRAPHS))
             if asked is None and not self.submitted % BY_NAME_EVERY_TASKS:
                 asked = by_name({})
                 world.events["call by name"] += 1
@@ -275,6 +283,10 @@ class SimulatedClient:
         """Ask where a task is; nobody waits for the answer."""
         self._questions[self.session.where_is(task_id, self.world.now)] = (task_id, self.world.now)
         self.world.events["question where a task is"] += 1
+
+    def _ask_for_graph(self, name: str) -> None:
+        """Nobody waits for the answer."""
+        self._graphs[self.session.graphs(name, "", self.world.now)] = (name, self.world.now)
 
     def ask_how_far(self, task_id: bytes) -> None:
         """Ask how far a task is; nobody waits for the answer."""
@@ -400,6 +412,10 @@ class SimulatedClient:
                 self.world.events["answer how far a task is"] += said is not None
                 is_whole = told["is_settled"] and not told["unheard"]
                 hear(ToldProgress(now, task_id, told["attempt"], said, asked_at_s, is_whole))
+            elif isinstance(reply, GraphsReply):
+                name, asked_at_s = self._graphs.pop(request)
+                self.world.events["answer how far a graph is"] += 1
+                hear(graph_told(now, name, unpack_value(reply.body), asked_at_s))
             elif isinstance(reply, DeadChanges):
                 task_id, asked_at_s, is_requeue = self._changes.pop(request)
                 ((_, state, _),) = reply.states
@@ -459,3 +475,13 @@ class SimulatedClient:
                 hear(ToldAccepted(now, task_id))
         if output.failed and not self.world.has_hostile_peer:
             raise InvariantBroken(f"the client was told {output.failed}")
+
+
+def graph_told(now: float, name: str, told: dict[str, Any], asked_at_s: float) -> GraphTold:
+    """What a GraphsReply says of this graph, be it that there is none."""
+    if not told["graphs"]:
+        return GraphTold(now, name, 0, 0, {}, asked_at_s)
+    (row,) = told["graphs"]
+    live = sum(row[word] for word in (*WORDS, "logging"))
+    ends = {int(TaskEnd[word.upper()]): count for word, count in row["ends"].items()}
+    return GraphTold(now, name, row["total"], live, ends, asked_at_s)

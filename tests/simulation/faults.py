@@ -18,6 +18,7 @@ class Faults:
     drains: float = 1.0  # nodes are drained, are quiet and reload now and then, in some of the worlds; 0: in none
     queues: float = 0.0  # a task names a queue with this probability, and queues are paused and weighed now and then
     alters: float = 0.0  # so many tasks a second are held, released, moved or given another priority
+    graphs: float = 0.0  # a task that is logged belongs to a graph with this probability, and graphs are asked for
     places: float = 0.0  # a task asks for tags or amounts with this probability, which not every node has
     schedules: float = 0.0  # for each task that is submitted, a schedule is changed with this probability
     main_cut_rate: float = 0.05  # the main connections of a machine carry nothing, and the quick ones do

@@ -32,6 +32,7 @@ from simulation.oracle.at_most_once import AtMostOnce
 from simulation.oracle.attempts import Attempts
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
+from simulation.oracle.counted_graphs import CountedGraphs
 from simulation.oracle.dead_tasks import KEEP_DEAD, KeptDead
 from simulation.oracle.dependencies import Dependencies
 from simulation.oracle.draining import Draining
@@ -151,6 +152,10 @@ def ended(end: tuple[int, bytes], *, attempt: int = 1, leader_ms: int = 0) -> e.
     return e.Ended(4.0, ID, attempt, *end, leader_ms)
 
 
+def graph_told(total: int, live: int, asked_at_s: float = 7.0) -> e.Event:
+    return e.GraphTold(8.0, "nightly", total, live, {}, asked_at_s)
+
+
 def located(state: str, asked_at_s: float = 3.0) -> e.Event:
     return e.Located(4.0, ID, state, asked_at_s)
 
@@ -255,6 +260,8 @@ FINISHED = e.Finished(3.5, ID, 1, "a", *DONE)
 UNREAD_OVER = e.ReadRefused(8.0, ID, 6.0, has_expired=True)
 TOLD_OVER = e.ToldExpired(8.0, ID)
 IN_VIDEO = {"queue": "video"}
+IN_GRAPH = {"graph": "nightly"}
+GRAPH_DONE = e.GraphTold(8.0, "nightly", 1, 0, {int(TaskEnd.SUCCEEDED): 1}, 7.0)
 ON_SSD, TAKES_GPU = {"tags": "ssd"}, {"needs": "gpu=1"}
 HELD, FREE = e.Altered(1.5, ID, "default", True), e.Altered(1.7, ID, "default", False)
 RESUME_ASKED = e.QueueAsked(1.6, "video")
@@ -285,6 +292,9 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AcceptedTasks, [submitted(UNLOGGED), TOLD_ACCEPTED, answered(CancelState.UNKNOWN), told(DONE), e.Totals(9.0, 0)]),
     (AcceptedTasks, [submitted(), answered(CancelState.UNKNOWN), told(DONE)]),
     (AcceptedTasks, [submitted(WITH_CLIENT), ACCEPTED, TOLD_ACCEPTED, DIES, cancelled(6.5), e.Totals(9.0, 1)]),
+    (CountedGraphs, [submitted(IN_GRAPH), graph_told(0, 0), ACCEPTED, graph_told(1, 1), ended(DONE), GRAPH_DONE]),
+    (CountedGraphs, [submitted(IN_GRAPH), ACCEPTED, ended(DONE), graph_told(1, 1, asked_at_s=3.9)]),
+    (CountedGraphs, [submitted(), ACCEPTED, ended(DONE), graph_told(0, 0)]),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, RESUME_ASKED, RESUMED, dispatched(MOMENT)]),
     (PausedQueues, [submitted(), PAUSED, dispatched(MOMENT)]),
@@ -643,6 +653,11 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
         [submitted(), PAUSED, e.Altered(1.7, ID, "video", False), dispatched(MOMENT)],
         "a hands out a task of video, which is paused",
     ),
+    (CountedGraphs, [submitted(IN_GRAPH), ACCEPTED, graph_told(0, 0)], "0 tasks are told, and 1 had been accepted"),
+    (CountedGraphs, [submitted(IN_GRAPH), graph_told(2, 2)], "2 tasks are told, and 1 were submitted"),
+    (CountedGraphs, [submitted(IN_GRAPH), graph_told(1, 0)], "where others are"),
+    (CountedGraphs, [submitted(IN_GRAPH), ACCEPTED, GRAPH_DONE], "1 are told to have ended as 1, and 0 have"),
+    (CountedGraphs, [submitted(IN_GRAPH), ACCEPTED, ended(DONE), graph_told(1, 1)], "0 are told to have ended as 1"),
     (PausedQueues, [submitted(IN_VIDEO), PAUSED, dispatched(MOMENT)], "a hands out a task of video, which is paused"),
     (Draining, [submitted(), TAKES_NONE, TO_WORKER], "a takes no tasks, and gives one to a worker"),
     (Draining, [CALM, submitted(), started(), DRAIN_KILLS, started(at_s=3.15)], "is only about to be ended"),

@@ -35,7 +35,7 @@ from paceline.core.raft.election import ElectionTimer
 from paceline.core.raft.log import ConsensusViolation
 from paceline.core.raft.replication import Progress, Replication
 from paceline.core.raft.writes import Writes
-from paceline.core.reports import questions
+from paceline.core.reports import graphs, questions
 from paceline.core.scheduling import (
     dead_task_requests,
     dispatch,
@@ -75,6 +75,7 @@ from paceline.core.scheduling.schedule_keeper import ScheduleKeeper
 from paceline.core.state import retries, snapshots
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.dead_tasks import DeadTasks
+from paceline.core.state.graphs import GraphSection
 from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
 from paceline.core.state.results import Results
@@ -109,6 +110,7 @@ from simulation import (
     dependency_faults,
     drain_faults,
     gate_faults,
+    graph_faults,
     key_faults,
     limit_faults,
     owner_faults,
@@ -164,6 +166,7 @@ ALTERING = "core.scheduling.test_altering:test"
 WITH_ALTERS = {"alters": 8.0, "clock_jump_rate": 0.0}
 GATES = "core.scheduling.test_gates:test"
 WITH_LIMITS = {"limits": 0.6, "task_is_slow": 0.2, "crash_rate": 0.4} | dict.fromkeys(NO_SILENCE, 0.0)
+WITH_GRAPHS = {"graphs": 0.5, "clock_jump_rate": 0.0}
 IN_QUEUES = {"queues": 0.5, "clock_jump_rate": 0.0}
 TASK, LEADER, LINK = (
     "core.state.test_task:test",
@@ -1195,6 +1198,31 @@ FAULTS = [
         faults={"dependent": 0.4},
         finding="held for ever",
     ),
+    # graphs
+    Fault(
+        "says of tasks of a graph that they ended that run",
+        graphs,
+        "_row",
+        graph_faults.tell_what_the_log_does_not_have,
+        faults=WITH_GRAPHS,
+        finding="are told to have ended as",
+    ),
+    Fault(
+        "counts each end of a task of a graph as success",
+        GraphSection,
+        "has_ended",
+        graph_faults.take_each_end_for_success,
+        faults=WITH_GRAPHS,
+        finding="are told to have ended as",
+    ),
+    Fault(
+        "forgets graphs that are over at once",
+        GraphSection,
+        "counts_of",
+        graph_faults.forget_what_is_over,
+        faults=WITH_GRAPHS,
+        finding="had been accepted",
+    ),
     # keys
     Fault(
         "runs a task again whose key is held",
@@ -1694,7 +1722,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 262
+PLANTED = 270
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -196,6 +196,16 @@ def test_no_task_of_a_paused_queue_is_handed_out_under_any_fault(seed: int) -> N
 
 
 @in_seeds
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_the_tasks_of_a_graph_are_counted_as_the_log_has_them_under_any_fault(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(graphs=0.5, dependent=0.2, clock_jump_rate=0.0))
+    world.run(4.0)
+    world.heal_and_finish()
+    assert world.events["answer how far a graph is"]
+    assert any("graph" in story.options and story.outcome is not None for story in world.stories.values())
+
+
+@in_seeds
 @pytest.mark.parametrize("seed", _seeds())
 def test_no_node_is_over_committed_and_what_some_node_can_run_ends_under_any_fault(seed: int) -> None:
     world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(places=0.5))

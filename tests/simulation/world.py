@@ -26,15 +26,17 @@ from journal.disk import memory
 from paceline.core.clients.session_table import ClientBounds
 from paceline.core.node import NodeCore
 from paceline.core.raft.timing import Timing
+from paceline.core.reports.graphs import graphs
 from paceline.core.settings import Settings
 from paceline.runtime.journal.writer import Writer
 from paceline.runtime.transport.memory_transport import LinkKind
 from paceline_protocol.messages.consensus import EntryKind
+from paceline_protocol.messages.graphs import GraphsRequest
 from paceline_protocol.messages.queues import Holding, Pausing
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, Call, Options
 from paceline_protocol.messages.work import Availability
 from simulation import tasks
-from simulation.clients import QUEUES, SimulatedClient
+from simulation.clients import GRAPHS, QUEUES, SimulatedClient, graph_told
 from simulation.faults import Faults
 from simulation.machines import SimulatedNode
 from simulation.misfortune import DRAINS_S, WAYS, Misfortune
@@ -128,6 +130,8 @@ class World:
         self.has_places = self.faults.places > 0
         self.place_rng = random.Random(seed)
         self.limit_rng = random.Random(seed)
+        self.has_graphs = self.faults.graphs > 0
+        self.graph_rng = random.Random(seed)
         self.has_queues = self.faults.queues > 0
         self.alters = self.faults.alters > 0
         self.alter_rng = random.Random(seed)
@@ -352,6 +356,8 @@ class World:
             self._use_in_calm()
             leader = self._until_all_applied(self.now)
             self.oracle.hear(Totals(self.now, leader.table.recorded))
+            if self.has_graphs:
+                self._tell_graphs(leader)
             self.oracle.end()
         except InvariantBroken as broken:
             raise InvariantBroken(f"{broken} (seed {self.seed})") from broken
@@ -525,6 +531,13 @@ class World:
         self._wait_for_tasks_in_tasks()
         if self.drains:
             self._drain_in_calm()
+
+    def _tell_graphs(self, core: NodeCore) -> None:
+        """Nothing is under way any more."""
+        assert core.leader is not None
+        for name in GRAPHS:
+            told = graphs(core.leader, core.table, GraphsRequest(1, name, ""))
+            self.oracle.hear(graph_told(self.now, name, told, self.now))
 
     def _resume_queues(self, since: float) -> None:
         """What waits in paused queues is to end."""

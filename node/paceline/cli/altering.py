@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from paceline.cli.asking import asks_the_leader, confirm, connected, task_ids, task_name
+from paceline.cli.asking import asks_the_leader, confirm, connected, of_graph, task_ids, task_name
 from paceline.cli.options import Function, Seconds, to_json
 from paceline.cli.output import show
 from paceline.errors import RequestRefused, ResultUnknown
@@ -38,6 +38,7 @@ def _filtered(command: Function) -> Function:
             "--older-than", type=Seconds(), default=0.0, metavar="SECONDS", help="Only those that wait for so long."
         ),
         click.option("--queue", metavar="QUEUE", help="All tasks of this queue that wait, or with --name some."),
+        of_graph,
         click.option("--name", metavar="NAME", callback=task_name, help="All of a name; * stands for any characters."),
         click.argument("ids", nargs=-1, metavar="[ID]...", callback=task_ids),
     ):
@@ -92,6 +93,7 @@ def _alter(
     ids: tuple[str, ...],
     name: str | None,
     queue: str | None,
+    graph: str | None,
     older_than: float,
     all_names: bool,
     yes: bool,
@@ -99,9 +101,11 @@ def _alter(
     as_json: bool,
     **where: Any,
 ) -> int | None:
-    is_filtered = name is not None or queue is not None
+    is_filtered = name is not None or queue is not None or graph is not None
     if bool(ids) + is_filtered + all_names != 1 or (ids and older_than):
-        raise click.UsageError("give the ids of tasks, or --name NAME, --queue QUEUE or both, or --all")
+        raise click.UsageError(
+            "give the ids of tasks, or --name NAME, --queue QUEUE, --graph GRAPH or several of them, or --all"
+        )
     if name is not None and NamePattern(name).names_nothing:
         raise click.UsageError(f"{name} is every name; say --all if that is meant")
     if not ids and not yes:
@@ -110,7 +114,7 @@ def _alter(
         if ids:
             return _by_id(client, verb, done, change, ids, timeout_s, as_json)
         found: dict[str, int] = getattr(client, f"{verb}_where")(
-            name, queue=queue, older_than=older_than, all_names=all_names, timeout=timeout_s, **change
+            name, queue=queue, graph=graph, older_than=older_than, all_names=all_names, timeout=timeout_s, **change
         )
     if as_json:
         show(to_json(found))

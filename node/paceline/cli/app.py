@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "watch": ("paceline.cli.watch", "watch", "Follow tasks until they have ended: how far they are, and how they end."),
     "status": ("paceline.cli.status", "status", "Show nodes, leader, slots and queue."),
     "tasks": ("paceline.cli.tasks", "tasks", "List tasks, show single ones, let them run now, and cancel them."),
+    "graphs": ("paceline.cli.graphs", "graphs", "Show how far graphs are, and cancel them."),
     "queues": ("paceline.cli.queues", "queues", "Show queues; pause, resume, weigh and purge them."),
     "dead": ("paceline.cli.dead", "dead", "Show dead tasks, and requeue or discard them."),
     "cron": (

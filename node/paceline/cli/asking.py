@@ -11,6 +11,8 @@ import click
 
 from paceline.cli.options import Function, Seconds, connect, reaches_a_cluster
 from paceline.cli.result import task_id as task_id_of
+from paceline.errors import ConfigError
+from paceline.options import check_graph
 from paceline_protocol.limits import MAX_NAME_CHARS
 
 if TYPE_CHECKING:
@@ -50,6 +52,20 @@ def asks_the_leader(timeout_s: float) -> Callable[[Function], Function]:
         return command
 
     return add
+
+
+def graph_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The name of a graph."""
+    if value is not None:
+        try:
+            check_graph(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+    return value
+
+
+of_graph = click.option("--graph", metavar="GRAPH", callback=graph_name, help="Only tasks of this graph.")
+"""Adds --graph to a filter of tasks."""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from paceline.cli.asking import asks_the_leader, connected, task_ids, task_name
+from paceline.cli.asking import asks_the_leader, connected, of_graph, task_ids, task_name
 from paceline.cli.cluster import node_id_of
 from paceline.cli.options import to_json
 from paceline.cli.output import show
@@ -51,6 +51,7 @@ def _place(ctx: click.Context, param: click.Parameter, value: str | None) -> str
     help="Only those that run, wait for a node, or are delayed. May be repeated.",
 )
 @click.option("--node", metavar="NODE", help="Only those that this node was given: its id, or the beginning of it.")
+@of_graph
 @click.option(
     "--limit", type=click.IntRange(1), default=TASKS_SHOWN, show_default=True, metavar="TASKS", help="List so many."
 )
@@ -62,6 +63,7 @@ def list_tasks(
     name: str | None,
     states: tuple[str, ...],
     node: str | None,
+    graph: str | None,
     limit: int,
     after: str | None,
     timeout_s: float,
@@ -80,13 +82,13 @@ def list_tasks(
     with connected(**where) as client:
         node_id = None if node is None else node_id_of(node, client.status(timeout_s))
         page = client.live_tasks(
-            name, state=states or ALL_STATES, node=node_id, limit=limit, after=after, timeout=timeout_s
+            name, state=states or ALL_STATES, node=node_id, graph=graph, limit=limit, after=after, timeout=timeout_s
         )
     if as_json:
         told = {"tasks": [_as_json(task) for task in page.tasks], "next": page.next}
         show(to_json(told | {state: getattr(page, state) for state in ALL_STATES}))
     else:
-        show(*_lines(page, after, is_filtered=bool(name or node or states)))
+        show(*_lines(page, after, is_filtered=bool(name or node or graph or states)))
 
 
 def _as_json(task: LiveTask) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paceline.cli.altering import hold, move, prioritise, unhold
-from paceline.cli.asking import asks_the_leader, confirm, connected, task_ids, task_name
+from paceline.cli.asking import asks_the_leader, confirm, connected, of_graph, task_ids, task_name
 from paceline.cli.exits import message_of
 from paceline.cli.live_tasks import list_tasks, retry
 from paceline.cli.options import show_value, to_json
@@ -185,6 +185,7 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
     callback=task_name,
     help="All tasks of this name that no node has been given, also delayed ones. * stands for any characters.",
 )
+@of_graph
 @click.option("--all", "all_names", is_flag=True, help="The same, whatever their names.")
 @click.option(
     "--state",
@@ -198,6 +199,7 @@ def _waiting_lines(found: dict[str, Any], ids: list[str], name: str | None) -> I
 def cancel(
     ids: tuple[str, ...],
     name: str | None,
+    graph: str | None,
     all_names: bool,
     states: tuple[str, ...],
     yes: bool,
@@ -211,29 +213,44 @@ def cancel(
     paceline tasks cancel 5f0c5d0e3b7f4a31a6f2b7f3a90c1d2e
     paceline tasks cancel --name shop.old_name
     paceline tasks cancel --name 'reports.*' --state running
+    paceline tasks cancel --graph nightly
     """
-    if bool(ids) + (name is not None) + all_names != 1 or (ids and states):
-        raise click.UsageError("give the ids of tasks, or --name NAME, or --all for tasks of every name")
+    is_filtered = name is not None or graph is not None
+    if bool(ids) + is_filtered + all_names != 1 or (ids and states):
+        raise click.UsageError("give the ids of tasks, or --name NAME, --graph GRAPH or both, or --all")
     if name is not None and NamePattern(name).names_nothing:
         raise click.UsageError(f"{name} is every name; say --all if that is meant")
     with connected(**where) as client:
         if ids:
             return _cancel_by_id(client, ids, timeout_s, as_json)
-        _cancel_where(client, name, tuple(dict.fromkeys(states)) or STATES_THAT_WAIT, yes, timeout_s, as_json)
+        meant = tuple(dict.fromkeys(states)) or STATES_THAT_WAIT
+        _cancel_where(client, name, graph, meant, yes, timeout_s, as_json)
     return None
 
 
 def _cancel_where(
-    client: Client, name: str | None, states: tuple[str, ...], yes: bool, timeout_s: float, as_json: bool
+    client: Client,
+    name: str | None,
+    graph: str | None,
+    states: tuple[str, ...],
+    yes: bool,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     named = "of any name" if name is None else f"named {name}"
-    if not yes:
+    if graph is not None:
+        named = f"of the graph {graph}" if name is None else f"{named} of the graph {graph}"
+        if not yes:
+            confirm(f"Cancel the tasks {named}?")
+    elif not yes:
         waiting, is_all = _count_waiting(client, name, states, timeout_s)
         if "running" in states or waiting >= ASK_FROM_TASKS or not is_all:
             count = f"{waiting}" if is_all else f"{waiting} and more"
             begin = f"{count} tasks {named} wait. Cancel them" if waiting else f"Cancel the tasks {named}"
             confirm(begin + (", and ask those that run to stop?" if "running" in states else "?"))
-    done = client.cancel_where(name, state=states, all_names=name is None, timeout=timeout_s)
+    done = client.cancel_where(
+        name, state=states, all_names=name is None and graph is None, graph=graph, timeout=timeout_s
+    )
     if as_json:
         show(to_json({"name": name or "*", "states": list(states), **done}))
     elif any(done.values()):

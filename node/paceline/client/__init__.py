@@ -14,6 +14,7 @@ from paceline.client.client import Client, current_client
 from paceline.client.dead_tasks import DeadDetails, DeadGroup, DeadRecord, Requeued
 from paceline.client.future import Future
 from paceline.client.gathering import DoneAndNotDone
+from paceline.client.graphs import Graph, GraphProgress
 from paceline.client.live_tasks import LivePage, LiveTask
 from paceline.client.mapping import Mapped, Unordered
 from paceline.client.progress import TaskOutput, TaskProgress
@@ -29,6 +30,8 @@ __all__ = [
     "DeadRecord",
     "DoneAndNotDone",
     "Future",
+    "Graph",
+    "GraphProgress",
     "LivePage",
     "LiveTask",
     "Mapped",

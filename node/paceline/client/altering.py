@@ -13,7 +13,7 @@ from paceline.client.questions import NO_ANSWER, SETTLES_S, unpacked
 from paceline.client.session.sweep import Sweep
 from paceline.client.targets import TaskId
 from paceline.errors import ConfigError, NotAllowed, RequestRefused
-from paceline.options import check_queue, check_seconds, shown
+from paceline.options import check_graph, check_queue, check_seconds, shown
 from paceline_protocol.limits import MAX_REQUEST_TASKS
 from paceline_protocol.messages.queues import AlterState, Holding
 from paceline_protocol.moments import span_ms
@@ -60,7 +60,7 @@ class AlterQuestions:
     """The part of a Client that alters tasks that wait.
 
     What is to be altered is given as ids or futures, or by a filter: ``name``, in which each ``*`` stands for any
-    number of characters, ``queue``, ``older_than``, for so many seconds at this leader, ``state``, or
+    number of characters, ``queue``, ``graph``, ``older_than``, for so many seconds at this leader, ``state``, or
     ``all_names``. With ids a method returns what became of each: ``done``, it is so for any leader from now on;
     ``running``, a node has been given it, or it may start once and has, and it is left as it is; ``ended``;
     ``unknown``; ``unlogged``, as its durability is "none"; ``depends``, on other tasks; ``full``, there are too
@@ -97,25 +97,29 @@ class AlterQuestions:
         name: str | None = None,
         *,
         queue: str | None = None,
+        graph: str | None = None,
         older_than: float | timedelta = 0,
         state: str | Iterable[str] = STATES_THAT_WAIT,
         all_names: bool = False,
         timeout: float = 60.0,
     ) -> dict[str, int]:
         """:meth:`hold` what matches."""
-        return self._alter_where(Alteration(Holding.HOLD), name, queue, older_than, state, all_names, timeout)
+        return self._alter_where(Alteration(Holding.HOLD), name, queue, graph, older_than, state, all_names, timeout)
 
     def unhold_where(
         self,
         name: str | None = None,
         *,
         queue: str | None = None,
+        graph: str | None = None,
         older_than: float | timedelta = 0,
         all_names: bool = False,
         timeout: float = 60.0,
     ) -> dict[str, int]:
         """:meth:`unhold` what matches and is held."""
-        return self._alter_where(Alteration(Holding.RELEASE), name, queue, older_than, ("delayed",), all_names, timeout)
+        return self._alter_where(
+            Alteration(Holding.RELEASE), name, queue, graph, older_than, ("delayed",), all_names, timeout
+        )
 
     def move_where(
         self,
@@ -123,6 +127,7 @@ class AlterQuestions:
         *,
         to: str,
         queue: str | None = None,
+        graph: str | None = None,
         older_than: float | timedelta = 0,
         state: str | Iterable[str] = STATES_THAT_WAIT,
         all_names: bool = False,
@@ -130,7 +135,7 @@ class AlterQuestions:
     ) -> dict[str, int]:
         """:meth:`move` what matches: ``client.move_where(queue="video", to="slow")``."""
         check_queue(to)
-        return self._alter_where(Alteration(queue=to), name, queue, older_than, state, all_names, timeout)
+        return self._alter_where(Alteration(queue=to), name, queue, graph, older_than, state, all_names, timeout)
 
     def prioritise_where(
         self,
@@ -138,6 +143,7 @@ class AlterQuestions:
         *,
         priority: int,
         queue: str | None = None,
+        graph: str | None = None,
         older_than: float | timedelta = 0,
         state: str | Iterable[str] = STATES_THAT_WAIT,
         all_names: bool = False,
@@ -145,7 +151,7 @@ class AlterQuestions:
     ) -> dict[str, int]:
         """:meth:`prioritise` what matches."""
         change = Alteration(priority=_checked_priority(priority))
-        return self._alter_where(change, name, queue, older_than, state, all_names, timeout)
+        return self._alter_where(change, name, queue, graph, older_than, state, all_names, timeout)
 
     def _alter(self, tasks: Tasks, change: Alteration, timeout: float) -> dict[str, str]:
         check_seconds("timeout", timeout)
@@ -177,6 +183,7 @@ class AlterQuestions:
         change: Alteration,
         name: str | None,
         queue: str | None,
+        graph: str | None,
         older_than: float | timedelta,
         state: str | Iterable[str],
         all_names: bool,
@@ -185,7 +192,9 @@ class AlterQuestions:
         check_seconds("timeout", timeout)
         if queue is not None:
             check_queue(queue)
-        sweep = Sweep(name, state, all_names=all_names, queue=queue, counted=_COUNTED, stay=_STAY)
+        if graph is not None:
+            check_graph(graph)
+        sweep = Sweep(name, state, all_names=all_names, queue=queue, graph=graph, counted=_COUNTED, stay=_STAY)
         if not set(sweep.next.states) <= {1, 2}:
             raise ConfigError(f"only tasks that wait are altered; the states are {', '.join(STATES_THAT_WAIT)}")
         sweep.next = sweep.next._replace(older_than_ms=_checked_age(older_than), change=change)

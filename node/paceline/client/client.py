@@ -22,6 +22,7 @@ from paceline.client.dead_tasks import DeadTaskQuestions
 from paceline.client.driver.driver import Driver, PackedCall
 from paceline.client.future import Future
 from paceline.client.gathering import Gathering
+from paceline.client.graphs import Graph, GraphQuestions
 from paceline.client.inputs import after_of, packed_call
 from paceline.client.live_tasks import LiveTaskQuestions
 from paceline.client.mapping import WINDOW_BYTES, WINDOW_TASKS, Bounds, Calls, MapBounds, Mapped, Unordered
@@ -62,6 +63,7 @@ class Client(
     ProgressQuestions,
     DeadTaskQuestions,
     AlterQuestions,
+    GraphQuestions,
     QueueQuestions,
     ScheduleQuestions,
 ):
@@ -320,9 +322,15 @@ class Client(
             raise RequestRefused(detail)
         return detail
 
-    def _together(self) -> Together:
-        """For calls that are submitted in one go: see ``paceline.graphs``."""
-        return Together(self)
+    def graph(self, name: str) -> Graph:
+        """The tasks that have this name in common, ``graph=name``: how far they are, and cancelling them. Raises
+        ConfigError for what is no such name."""
+        return Graph(self, name)
+
+    def _together(self, graph: str | None = None) -> Together:
+        """For calls that are submitted in one go: see ``paceline.graphs``. ``graph``: to which those belong that do not
+        say another one."""
+        return Together(self, graph)
 
     def _pack(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedCall:
         # Each submit comes by here, and most have neither: what a call of a function costs is what all of them pay.

@@ -69,6 +69,7 @@ class LiveTaskQuestions:
         *,
         state: str | Iterable[str] = ALL_STATES,
         node: str | None = None,
+        graph: str | None = None,
         limit: int = 100,
         after: str | None = None,
         timeout: float = 30.0,
@@ -78,15 +79,16 @@ class LiveTaskQuestions:
         first in front if there are no more than 2,000.
 
         ``name``: only such, in which each ``*`` stands for any number of characters. ``state``: only those in one of
-        these. ``node``: only those that this node, by its whole id, was given. ``after``: what the page before has as
-        ``next``. What comes, moves or ends between two pages may be missing, or be listed twice.
+        these. ``node``: only those that this node, by its whole id, was given. ``graph``: only those of it. ``after``:
+        what the page before has as ``next``. What comes, moves or ends between two pages may be missing, or be listed
+        twice.
 
         If the leader has much to look through, fewer are returned when ``timeout`` seconds are over, with ``next``.
         Raises ConfigError for what can't be looked for, RequestRefused if another node leads than when ``after`` was
         told, and TimeoutError if the leader does not answer in time.
         """
         check_seconds("timeout", timeout)
-        request = list_request(name, state, node, limit, after)
+        request = list_request(name, state, node, limit, after, graph)
         deadline_s = time.monotonic() + timeout
         found: list[LiveTask] = []
         answer: dict[str, Any] | None = None

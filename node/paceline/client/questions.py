@@ -11,7 +11,7 @@ from paceline.client.session.sweep import Sweep
 from paceline.client.targets import TaskId, task_id_of
 from paceline.client.task_record import TaskRecord, record_of
 from paceline.errors import ConfigError, RequestRefused
-from paceline.options import check_queue, check_seconds
+from paceline.options import check_graph, check_queue, check_seconds
 from paceline_protocol.limits import MAX_NAME_CHARS, MAX_REQUEST_TASKS
 from paceline_protocol.messages.client import CancelState
 from paceline_protocol.payload import unpack_value
@@ -94,12 +94,13 @@ class TaskQuestions:
         state: str | Iterable[str] = ("waiting", "delayed"),
         all_names: bool = False,
         queue: str | None = None,
+        graph: str | None = None,
         timeout: float = 60.0,
     ) -> dict[str, int]:
         """Cancel the tasks of a name that are in one of these states, whoever submitted them: ``"waiting"``, no node
         has been given them; ``"delayed"``, they wait for their moment; ``"running"``, a node has been given them, and
         what runs is asked to stop. In ``name`` each ``*`` stands for any number of characters. None is cancelled that
-        is accepted after this has begun. ``queue``: only those of this queue, and of any name if none is given.
+        is accepted after this has begun. ``queue``, ``graph``: only those of it, and of any name if none is given.
 
         Returns how many were ``cancelled``, how many are ``stopping`` and not waited for, how many go on ``running``,
         as :meth:`cancel_tasks` says of such, and how many had ``ended`` by the time they were asked for.
@@ -111,7 +112,9 @@ class TaskQuestions:
         check_seconds("timeout", timeout)
         if queue is not None:
             check_queue(queue)
-        sweep = Sweep(name, state, all_names=all_names, queue=queue)
+        if graph is not None:
+            check_graph(graph)
+        sweep = Sweep(name, state, all_names=all_names, queue=queue, graph=graph)
         deadline_s = time.monotonic() + timeout
         try:
             while not sweep.is_over:

@@ -50,6 +50,7 @@ LEVELS: Final[dict[int, str]] = {
     options.FAIRNESS_LEVEL: "tasks that take turns by fair keys, and that are altered while they wait",
     options.PLACES_LEVEL: "tags and amounts that tasks ask of nodes",
     options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules, and backfills",
+    options.GRAPHS_LEVEL: "graphs, and how many of their tasks are where",
     PARKED_LEVEL: "tasks that give their slots back while they wait for others",
 }
 """Level -> the features that it brought."""

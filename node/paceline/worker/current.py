@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from paceline.options import shown
 from paceline.worker.stop_requests import BEGUN, STOP
 from paceline_protocol.limits import PROGRESS_TEXT_CHARS
-from paceline_protocol.messages.records import Assignment
+from paceline_protocol.messages.records import ASSIGNMENT_OPTIONS, Assignment, Options
 from paceline_protocol.moments import datetime_of
 from paceline_protocol.places import units_of
 
@@ -194,7 +194,9 @@ def _number(name: str, value: Any) -> int | float:
     raise ValueError(f"progress: {name} is {shown(value)}, and must be a finite number from 0")
 
 
-def deadline_ms() -> int:
-    """That of the task that this worker runs, as ``parent_deadline.py`` has it."""
-    task = current_task()
-    return 0 if task is None else task.deadline_ms
+def options() -> Options | None:
+    """Those of the task that runs here, as ``parent_deadline.py`` has it."""
+    found, here = _running(), HERE.get()
+    if found is not None:
+        return found[0][ASSIGNMENT_OPTIONS]
+    return None if here is None else here.assignment[ASSIGNMENT_OPTIONS]

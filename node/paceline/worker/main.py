@@ -110,7 +110,7 @@ class Worker:
         self._link = link
         self._begun = begun
         self._begun_number = 0
-        PARENT.ask = current.deadline_ms
+        PARENT.ask = current.options
         PARENT.waits = OwnWaits(lambda frame: _send_aside(link, frame), self._flush).waits
         self._unsent: list[Outcome] = []  # of what stood before the task that runs
         self._flushing: LockType | None = None  # held while another thread sends them

@@ -5,6 +5,7 @@
 from enum import IntEnum
 from typing import Annotated, NamedTuple, TypeAlias
 
+from paceline_protocol.messages.graphs import FindInGraph, GraphsReply, GraphsRequest, TasksOfGraphRequest
 from paceline_protocol.messages.live import LiveState, RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.message import (
     OF_ALL_CLIENTS,
@@ -426,6 +427,9 @@ ClientMessage: TypeAlias = (
     | FindInQueue
     | AlterTasks
     | FindToAlter
+    | GraphsRequest
+    | FindInGraph
+    | TasksOfGraphRequest
     | SchedulesRequest
     | PutSchedule
     | ChangeSchedule
@@ -456,6 +460,7 @@ ClientReply: TypeAlias = (
     | SetQueueReply
     | AlterReply
     | QueuesReply
+    | GraphsReply
     | SchedulesReply
     | ScheduleReply
     | BackfillReply

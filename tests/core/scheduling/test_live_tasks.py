@@ -150,4 +150,4 @@ def test_nobody_but_live_tasks_and_its_places_asks_for_the_state_of_a_task() -> 
         for path in CORE.rglob("*.py")
         if re.search(r"core\.state\.task import [^\n]*\bState\b|\btask\.state\b", path.read_text())
     }
-    assert asking == {"live_tasks.py", "lanes.py", "places.py", "queues.py"}
+    assert asking == {"live_tasks.py", "live_graphs.py", "lanes.py", "places.py", "queues.py"}

@@ -243,6 +243,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"keep_dead": KEEP_MAX_DAYS * 86_400_000, "requeued_from": "0f" * 16}
     options |= {"cancel_raises": 1, "cancel_grace": FROM_NOW_MAX_MS, "on_client_lost": 1}
     options |= {"held": 1, "queue": MAX_QUEUE_CHARS * "q", "fair_key": KEY_CHARS * "\U0001f600"}
+    options |= {"graph": KEY_CHARS * "\U0001f600"}
     options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"units": "gpu=0", "affinity": KEY_CHARS * "\U0001f600", "affinity_wait": FROM_NOW_MAX_MS}
     options |= {"max_running": MAX_RUNNING} | dict.fromkeys(("limit_key", "limit_by"), KEY_CHARS * "\U0001f600")

@@ -22,7 +22,7 @@ from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.messages.schedules import ScheduleDefinition, When
 
 SETTINGS = Settings(cluster_name="test")
-ID, OTHER, KEPT, DEAD = b"1" * 16, b"2" * 16, b"3" * 16, b"4" * 16
+ID, OTHER, KEPT, DEAD, IN_GRAPH = b"1" * 16, b"2" * 16, b"3" * 16, b"4" * 16, b"5" * 16
 RECORD = EndRecord("add", 4, 2, 0, 1, "n1", 1_000, 2_000, 3_000, 4_000, ((1, 1_500, "ValueError: no"),))
 DEFINITION = ScheduleDefinition("add", b"", 4, None, When(1, "@daily", "UTC"))
 ENTRIES = {
@@ -38,6 +38,7 @@ ENTRIES = {
     "queues": (EntryKind.QUEUES, encode_queues([("video", True, 3)])),
     "schedules": (EntryKind.SCHEDULE, encode_schedule_changes([(1, "nightly", DEFINITION, 2_000, 1_000)])),
     "held": (EntryKind.HELD, join_ids([DEAD])),
+    "graphs": (EntryKind.ACCEPT, encode_calls([(IN_GRAPH, "add", 4, b"", {"graph": "nightly"})])),
 }
 """For each section an entry that changes it, in an order in which they can be applied."""
 

@@ -97,6 +97,18 @@ class Altered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GraphTold(Event):
+    """The cluster says how many tasks a graph has, how many of these have not ended, or not by its log, and how many
+    ended in which way, by TaskEnd."""
+
+    name: str
+    total: int
+    live: int
+    ends: Mapping[int, int]
+    asked_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TriggerAsked(Event):
     """A client wants the task of a schedule made now, under this id."""
 

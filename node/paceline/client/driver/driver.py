@@ -48,6 +48,7 @@ from paceline_protocol.messages.client import (
     TaskReply,
     WaitingReply,
 )
+from paceline_protocol.messages.graphs import GraphsReply
 from paceline_protocol.messages.live import RunNowReply, TasksReply
 from paceline_protocol.messages.queues import AlterReply, QueuesReply, SetQueueReply
 from paceline_protocol.messages.records import TASK_ID_BYTES, Call, Options
@@ -482,6 +483,11 @@ class Driver:
     def queues(self, timeout_s: float) -> bytes | None:
         """The packed answer of the leader. None: no answer in time."""
         reply = self._answer(QueuesReply, self.session.queues, timeout_s)
+        return None if reply is None else reply.body
+
+    def graphs(self, name: str, after: str, timeout_s: float) -> bytes | None:
+        """The packed answer of the leader. None: no answer in time."""
+        reply = self._answer(GraphsReply, lambda now: self.session.graphs(name, after, now), timeout_s)
         return None if reply is None else reply.body
 
     def set_queue(self, name: str, pausing: int, weight: int, timeout_s: float) -> SetQueueReply | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from paceline.errors import ConfigError, RequestRefused
-from paceline.options import shown
+from paceline.options import check_graph, shown
 from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS, MAX_STRING_CHARS
 from paceline_protocol.messages.live import LiveState
 from paceline_protocol.name_patterns import STARS_MAX
@@ -16,7 +16,7 @@ ALL_STATES: Final = ("running", "waiting", "delayed")
 
 
 class ListRequest(NamedTuple):
-    """A TasksRequest, but for its number."""
+    """A TasksRequest, or with a ``graph`` a TasksOfGraphRequest, but for its number."""
 
     name: str
     states: tuple[int, ...]
@@ -26,6 +26,7 @@ class ListRequest(NamedTuple):
     state: int = 0
     part: int = 0
     at: int = 0
+    graph: str = ""
 
     def behind(self, answer: Mapping[str, Any], limit: int) -> ListRequest | None:
         """For the page behind this one; None if this was the last. Raises RequestRefused if another leads by now."""
@@ -46,7 +47,12 @@ class ListRequest(NamedTuple):
 
 
 def list_request(
-    name: str | None, state: str | Iterable[str], node: str | None, limit: int, after: str | None
+    name: str | None,
+    state: str | Iterable[str],
+    node: str | None,
+    limit: int,
+    after: str | None,
+    graph: str | None = None,
 ) -> ListRequest:
     """Raises ConfigError for what can't be looked for."""
     if name is not None and (not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS):
@@ -57,7 +63,9 @@ def list_request(
         raise ConfigError("a node is its whole id, as `paceline status` shows it; leave it out for all")
     if type(limit) is not int or limit < 1:
         raise ConfigError(f"limit is {shown(limit)}, and must be a whole number from 1")
-    request = ListRequest(name or "*", _states(state), node or "", limit)
+    if graph is not None:
+        check_graph(graph)
+    request = ListRequest(name or "*", _states(state), node or "", limit, graph=graph or "")
     return request if after is None else _continued(request, after)
 
 

@@ -47,6 +47,7 @@ from paceline_protocol.messages.client import (
     WaitingReply,
     WaitingRequest,
 )
+from paceline_protocol.messages.graphs import FindInGraph, GraphsReply, GraphsRequest, TasksOfGraphRequest
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.queues import (
     AlterReply,
@@ -72,6 +73,7 @@ from paceline_protocol.messages.schedules import (
 from paceline_protocol.options import (
     DEAD_LEVEL,
     FAIRNESS_LEVEL,
+    GRAPHS_LEVEL,
     LISTS_LEVEL,
     LOST_CLIENTS_LEVEL,
     MODULE_SCHEDULES_LEVEL,
@@ -100,6 +102,9 @@ Request: TypeAlias = (
     | FindInQueue
     | AlterTasks
     | FindToAlter
+    | GraphsRequest
+    | FindInGraph
+    | TasksOfGraphRequest
     | SchedulesRequest
     | PutSchedule
     | ChangeSchedule
@@ -123,6 +128,7 @@ Reply: TypeAlias = (
     | SetQueueReply
     | AlterReply
     | QueuesReply
+    | GraphsReply
     | SchedulesReply
     | ScheduleReply
     | BackfillReply
@@ -161,6 +167,9 @@ RULES: Final[dict[type[Request], Rule]] = {
     FindInQueue: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=QUEUES_LEVEL),
     AlterTasks: Rule(AlterReply, of_any_node=False, behind_calls=True, since_level=FAIRNESS_LEVEL),
     FindToAlter: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=FAIRNESS_LEVEL),
+    GraphsRequest: Rule(GraphsReply, of_any_node=False, behind_calls=True, since_level=GRAPHS_LEVEL),
+    FindInGraph: Rule(FindReply, of_any_node=False, behind_calls=True, since_level=GRAPHS_LEVEL),
+    TasksOfGraphRequest: Rule(TasksReply, of_any_node=False, behind_calls=True, since_level=GRAPHS_LEVEL),
     SchedulesRequest: Rule(SchedulesReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     PutSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),
     ChangeSchedule: Rule(ScheduleReply, of_any_node=False, behind_calls=False, since_level=SCHEDULES_LEVEL),

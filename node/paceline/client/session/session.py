@@ -62,6 +62,7 @@ from paceline_protocol.messages.client import (
     WaitingRequest,
     Welcome,
 )
+from paceline_protocol.messages.graphs import FindInGraph, GraphsRequest, TasksOfGraphRequest
 from paceline_protocol.messages.live import RunNow, TasksRequest
 from paceline_protocol.messages.queues import AlterTasks, FindInQueue, FindToAlter, QueuesRequest, SetQueue
 from paceline_protocol.messages.records import CALL_ID, CALL_OPTIONS, Call
@@ -75,6 +76,7 @@ from paceline_protocol.messages.schedules import (
 
 OUTSTANDING_LIMIT_TASKS: Final = 200_000
 UNACCEPTED_LIMIT_BYTES: Final = 256 * 1024 * 1024
+_NO_CHANGE: Final = (0, "", 0)
 
 
 class SessionState(Enum):
@@ -311,8 +313,12 @@ class Session:
 
     def find(self, page: PageRequest, now: float) -> int:
         """Ask the leader for ids of tasks. Returns the key of the FindReply."""
-        name, states, term, until, cursor, queue, older_than_ms, change = page
+        name, states, term, until, cursor, queue, older_than_ms, change, graph = page
         number = self.requests.next_number()
+        if graph:
+            altered = change or _NO_CHANGE
+            meant_there = FindInGraph(number, name, states, term, until, *cursor, queue, older_than_ms, *altered, graph)
+            return self._ask(meant_there, now)
         if change is not None:
             meant = FindToAlter(number, name, states, term, until, *cursor, queue, older_than_ms, *change)
             return self._ask(meant, now)
@@ -322,7 +328,14 @@ class Session:
 
     def live_tasks(self, page: ListRequest, now: float) -> int:
         """Ask the leader which tasks have not ended. Returns the key of the TasksReply."""
-        return self._ask(TasksRequest(self.requests.next_number(), *page), now)
+        number = self.requests.next_number()
+        if page.graph:
+            return self._ask(TasksOfGraphRequest(number, *page), now)
+        return self._ask(TasksRequest(number, *page[:-1]), now)
+
+    def graphs(self, name: str, after: str, now: float) -> int:
+        """Ask the leader for a graph, or for those behind one. Returns the key of the GraphsReply."""
+        return self._ask(GraphsRequest(self.requests.next_number(), name, after), now)
 
     def queues(self, now: float) -> int:
         """Ask the leader which queues there are. Returns the key of the QueuesReply."""

@@ -30,7 +30,8 @@ _STAY: Final = (CancelState.STOPPING, CancelState.RUNNING)
 
 
 class PageRequest(NamedTuple):
-    """A FindRequest, a FindInQueue or, with a ``change``, a FindToAlter, but for its number. ``queue``: "" for all.
+    """A FindRequest, a FindInQueue, with a ``change`` a FindToAlter, or with a ``graph`` a FindInGraph, but for its
+    number. ``queue``, ``graph``: "" for all.
     ``change``: (holding, queue, priority), as an AlterTasks has them."""
 
     name: str
@@ -41,6 +42,7 @@ class PageRequest(NamedTuple):
     queue: str = ""
     older_than_ms: int = 0
     change: tuple[int, str, int] | None = None
+    graph: str = ""
 
 
 class Sweep:
@@ -54,6 +56,7 @@ class Sweep:
         *,
         all_names: bool,
         queue: str | None = None,
+        graph: str | None = None,
         counted: Mapping[int, str] = _COUNTED,
         stay: Collection[int] = _STAY,
     ) -> None:
@@ -61,8 +64,9 @@ class Sweep:
         Raises ConfigError for what can't be looked for, and for a name that would be everybody's."""
         self._counted = counted
         self._stay = stay
-        pattern = _pattern(name, all_names=all_names or (name is None and queue is not None))
-        self.next = PageRequest(pattern, _states(state), queue=queue or "")
+        is_bounded = queue is not None or graph is not None
+        pattern = _pattern(name, all_names=all_names or (name is None and is_bounded))
+        self.next = PageRequest(pattern, _states(state), queue=queue or "", graph=graph or "")
         self.is_over = False
         self.is_early = False
         self.counts = Counter(dict.fromkeys(counted.values(), 0))

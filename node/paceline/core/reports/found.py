@@ -10,14 +10,15 @@ from paceline.core.scheduling.finding import Cursor, Page, find
 from paceline.core.state.task import Task
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.messages.client import FindRequest
-from paceline_protocol.messages.queues import FindInQueue, FindToAlter
+from paceline_protocol.messages.graphs import FindInGraph
+from paceline_protocol.messages.queues import FindInQueue, FindToAlter, Holding
 from paceline_protocol.name_patterns import STARS_MAX, NamePattern
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.leader import Leader
 
 
-def found(leader: Leader, request: FindRequest | FindInQueue | FindToAlter, now: float) -> dict[str, Any]:
+def found(leader: Leader, request: FindRequest | FindInQueue | FindToAlter | FindInGraph, now: float) -> dict[str, Any]:
     """One page. While a new leader does not know yet what the nodes hold, it has nothing, and the same is asked again.
     Cost: see ``finding.py``. Raises LimitExceeded for a pattern that would cost more."""
     if (stars := request.name.count("*")) > STARS_MAX:
@@ -25,7 +26,9 @@ def found(leader: Leader, request: FindRequest | FindInQueue | FindToAlter, now:
     tasks = leader.tasks
     until = request.until if request.term else tasks.next_age
     pattern = NamePattern(request.name)
-    if isinstance(request, FindToAlter):
+    if isinstance(request, FindInGraph):
+        page = Page(pattern, until, request.of_queue, _in_graph(request, now))
+    elif isinstance(request, FindToAlter):
         page = Page(pattern, until, request.of_queue, _to_alter(request, now))
     else:
         page = Page(pattern, until, request.queue if isinstance(request, FindInQueue) else "")
@@ -43,7 +46,16 @@ def found(leader: Leader, request: FindRequest | FindInQueue | FindToAlter, now:
     }
 
 
-def _to_alter(request: FindToAlter, now: float) -> Callable[[Task], bool]:
+def _in_graph(request: FindInGraph, now: float) -> Callable[[Task], bool]:
+    """Whether a task is of the graph, and is to be altered if some are."""
+    graph = request.graph
+    if (request.holding, request.queue, request.priority) == (Holding.LEAVE, "", 0):
+        return lambda task: task.graph == graph
+    is_to_alter = _to_alter(request, now)
+    return lambda task: task.graph == graph and is_to_alter(task)
+
+
+def _to_alter(request: FindToAlter | FindInGraph, now: float) -> Callable[[Task], bool]:
     """Whether a task is to be altered, and is not so yet."""
     came_by = now - request.older_than_ms / 1_000
 

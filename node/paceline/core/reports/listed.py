@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from paceline.core.scheduling.finding import Cursor, state_of
 from paceline.core.scheduling.listing import Listing, fill
 from paceline_protocol.errors import LimitExceeded
+from paceline_protocol.messages.graphs import TasksOfGraphRequest
 from paceline_protocol.messages.live import LiveState, TasksRequest
 from paceline_protocol.name_patterns import STARS_MAX
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from paceline.core.state.task import Task
 
 
-def listed(leader: Leader, request: TasksRequest, now: float) -> dict[str, Any]:
+def listed(leader: Leader, request: TasksRequest | TasksOfGraphRequest, now: float) -> dict[str, Any]:
     """One page. While a new leader does not know yet what the nodes hold, it lists what it knows, and says so. Cost:
     see ``listing.py``. Raises LimitExceeded for a pattern that would cost more."""
     if (stars := request.name.count("*")) > STARS_MAX:
         raise LimitExceeded("stars in the pattern of a name", stars, STARS_MAX)
     tasks = leader.tasks
-    listing = Listing(request.name, request.node, request.limit)
+    graph = request.graph if isinstance(request, TasksOfGraphRequest) else ""
+    listing = Listing(request.name, request.node, request.limit, graph)
     following: Cursor | None = (request.state, request.part, request.at)
     if request.term not in (0, leader.term):
         following = None  # the cursor is that of another leader

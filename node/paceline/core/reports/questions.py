@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from paceline.core.node.questions import AskedOf, Question
 from paceline.core.reports.dead import dead_task, dead_tasks
 from paceline.core.reports.found import found
+from paceline.core.reports.graphs import graphs
 from paceline.core.reports.listed import listed
 from paceline.core.reports.queues import queues
 from paceline.core.reports.scheduled import scheduled
@@ -31,6 +32,7 @@ from paceline_protocol.messages.client import (
     WaitingReply,
     WaitingRequest,
 )
+from paceline_protocol.messages.graphs import FindInGraph, GraphsReply, GraphsRequest, TasksOfGraphRequest
 from paceline_protocol.messages.live import RunNow, RunNowReply, TasksReply, TasksRequest
 from paceline_protocol.messages.queues import FindInQueue, FindToAlter, QueuesReply, QueuesRequest
 from paceline_protocol.messages.schedules import SchedulesReply, SchedulesRequest
@@ -74,14 +76,16 @@ def tell_dead_task(node: NodeCore, key: bytes, request: DeadTaskRequest, now: fl
     return DeadTaskReply(request.request, "", pack_value(dead_task(node.table, request.id)))
 
 
-def tell_found(node: NodeCore, key: bytes, request: FindRequest | FindInQueue | FindToAlter, now: float) -> FindReply:
+def tell_found(
+    node: NodeCore, key: bytes, request: FindRequest | FindInQueue | FindToAlter | FindInGraph, now: float
+) -> FindReply:
     """Reply with some of the tasks that have a name and a state."""
     leader = node.leader
     assert leader is not None, "a question of the leader"
     return FindReply(request.request, pack_value(found(leader, request, now)))
 
 
-def tell_listed(node: NodeCore, key: bytes, request: TasksRequest, now: float) -> TasksReply:
+def tell_listed(node: NodeCore, key: bytes, request: TasksRequest | TasksOfGraphRequest, now: float) -> TasksReply:
     """Reply with some of the tasks that have not ended."""
     leader = node.leader
     assert leader is not None, "a question of the leader"
@@ -109,6 +113,13 @@ def tell_queues(node: NodeCore, key: bytes, request: QueuesRequest, now: float) 
     return QueuesReply(request.request, pack_value(queues(leader, now)))
 
 
+def tell_graphs(node: NodeCore, key: bytes, request: GraphsRequest, now: float) -> GraphsReply:
+    """Reply with a graph, or with which there are."""
+    leader = node.leader
+    assert leader is not None, "a question of the leader"
+    return GraphsReply(request.request, pack_value(graphs(leader, node.table, request)))
+
+
 def tell_schedules(node: NodeCore, key: bytes, request: SchedulesRequest, now: float) -> SchedulesReply:
     """Reply with some of the schedules."""
     leader = node.leader
@@ -132,4 +143,7 @@ QUESTIONS: Final = (
     Question(QueuesRequest, AskedOf.LEADER, tell_queues),
     Question(FindInQueue, AskedOf.LEADER, tell_found),
     Question(FindToAlter, AskedOf.LEADER, tell_found),
+    Question(FindInGraph, AskedOf.LEADER, tell_found),
+    Question(TasksOfGraphRequest, AskedOf.LEADER, tell_listed),
+    Question(GraphsRequest, AskedOf.LEADER, tell_graphs),
 )

@@ -37,7 +37,7 @@ from paceline_protocol.codec import decode_calls
 from paceline_protocol.errors import LimitExceeded
 from paceline_protocol.inputs import AFTER, INPUTS, has_inputs, split
 from paceline_protocol.keyed import key_of
-from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_QUEUES
+from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_GRAPHS, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
 from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call, Options
 from paceline_protocol.options import DEFAULT_QUEUE, contradiction, is_by_name
@@ -167,6 +167,8 @@ class Admission:
             return of_inputs
         if options and "queue" in options and not tasks.queues.has_room_for(options["queue"]):
             return Refusal.QUEUE_FULL, f"the cluster has {MAX_QUEUES} queues with tasks in them, which is the most"
+        if options and "graph" in options and not tasks.graphs.has_room_for(options["graph"]):
+            return Refusal.QUEUE_FULL, f"{MAX_GRAPHS} graphs have tasks that have not ended, which is the most"
         if options and not _PLACING.isdisjoint(options):
             asked = [options.get(key, "") or "" for key in ("tags", "needs", "affinity")]
             if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), *asked):

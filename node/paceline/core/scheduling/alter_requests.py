@@ -11,7 +11,7 @@ the next one.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeAlias
 
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.due_tasks import DueTasks
@@ -19,6 +19,7 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.recording import Recording
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
+from paceline_protocol.messages.graphs import FindInGraph
 from paceline_protocol.messages.queues import AlterReply, AlterState, AlterTasks, FindToAlter, Holding
 from paceline_protocol.messages.records import PRIORITY_MAX, Alteration
 from paceline_protocol.option_types import QUEUE_NAME_RULE, is_queue_name
@@ -26,6 +27,8 @@ from paceline_protocol.options import FAIRNESS_LEVEL
 
 OPEN_REQUESTS: Final = 64
 """Requests that wait for the log. Beyond that the others are asked again: a disk may stand still."""
+Change: TypeAlias = AlterTasks | FindToAlter | FindInGraph
+"""What says how tasks are to be altered."""
 _age: Final = attrgetter("age")
 ANSWERED_REQUESTS: Final = 4_096
 """So many that were answered are remembered."""
@@ -84,7 +87,7 @@ class AlterRequests:
         if not wait.waits_for:
             self._answer(at)
 
-    def why_not(self, request: AlterTasks | FindToAlter) -> str:
+    def why_not(self, request: Change) -> str:
         """Why nothing can be altered so; "" if it can."""
         if request.queue and not is_queue_name(request.queue):
             return f"the name of a queue has {QUEUE_NAME_RULE}"
@@ -155,12 +158,12 @@ class AlterRequests:
         self.replies.append((at[0], AlterReply(at[1], "", tuple(states.items()))))
 
 
-def would_change(task: Task, request: AlterTasks | FindToAlter) -> bool:
+def would_change(task: Task, request: Change) -> bool:
     """Whether this would make another task of it."""
     return altered(task, request) != (task.id, task.queue, task.priority, task.is_held)
 
 
-def altered(task: Task, request: AlterTasks | FindToAlter) -> Alteration:
+def altered(task: Task, request: Change) -> Alteration:
     """The task as it is to be."""
     is_held = task.is_held if request.holding == Holding.LEAVE else request.holding == Holding.HOLD
     priority = request.priority - 1 if request.priority else task.priority

@@ -40,14 +40,15 @@ _age: Final = attrgetter("age")
 class Listing:
     """One page: what is meant, and what was found. ``left``: how many tasks may still be looked at."""
 
-    __slots__ = ("_limit", "left", "name", "names", "node", "tasks")
+    __slots__ = ("_graph", "_limit", "left", "name", "names", "node", "tasks")
 
-    def __init__(self, name: str, node: str, limit: int) -> None:
-        """``name``: with * for any number of characters. ``node``: "" for all."""
+    def __init__(self, name: str, node: str, limit: int, graph: str = "") -> None:
+        """``name``: with * for any number of characters. ``node``, ``graph``: "" for all."""
         self.tasks: list[Task] = []
         self.left = PAGE_TASKS
         self.name = "" if "*" in name else name  # the only one, if it is one
         self.node = node
+        self._graph = graph
         self._limit = min(limit, ROWS_LIMIT)
         self.names = MatchedNames(NamePattern(name))
 
@@ -58,6 +59,8 @@ class Listing:
     def look(self, task: Task, state: int) -> None:
         """Look at a task, and list it if it is meant."""
         self.left -= 1
+        if self._graph and self._graph != task.graph:
+            return
         if state_of(task) == state and self.names.match(task.name):
             self.tasks.append(task)
 

@@ -42,6 +42,7 @@ from paceline.core.scheduling.credits import LONG_US, NodeLedger
 from paceline.core.scheduling.gates import Gates, LimitGate
 from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
+from paceline.core.scheduling.live_graphs import LiveGraphs
 from paceline.core.scheduling.owners import Owners
 from paceline.core.scheduling.placement import NO_PLACES, Room, key_of
 from paceline.core.scheduling.places import AtNodes, ById, ByName, Place
@@ -92,6 +93,7 @@ class LiveTasks:
         self.is_settled = False
         self.owners = Owners()
         self.inputs = Inputs(results)
+        self.graphs = LiveGraphs()
         self.altering: set[bytes] = set()
         self._failed = (retrying if retrying is not None else Retrying()).by_id
         self._next_age = FIRST_AGE
@@ -120,10 +122,13 @@ class LiveTasks:
         places = self._places
         if task.options is None and not task.runs_alone:
             left, entered = places[task.state], places[state]
-        elif task.options is not None and task.options.is_limited:
-            self._move_limited(task, state)
-            return
         else:
+            if task.options is not None:
+                if task.options.is_in_graph:
+                    self.graphs.moves(task.options.graph, task.state, state)
+                if task.options.is_limited:
+                    self._move_limited(task, state)
+                    return
             left, entered = self._place(task, task.state), self._place(task, state)
         if left is not None:
             left.take(task)
@@ -232,6 +237,8 @@ class LiveTasks:
             self.queues.enters(task.options)
             if task.options.ends_with_client:
                 self.owners.add(task)
+            if task.options.is_in_graph:
+                self.graphs.enters(task.options.graph, state)
             if task.options.is_limited and (state == State.READY or state == State.RECOVERED):
                 task.state = state = State.LIMITED
                 self._limited.put(task)
@@ -376,6 +383,8 @@ class LiveTasks:
     def _hand_out_with_options(self, task: Task) -> bool:
         is_sent = not task.must_log_start
         state = next_state(task.state, Event.DISPATCH if is_sent else Event.RESERVE)
+        if task.options is not None and task.options.is_in_graph:
+            self.graphs.moves(task.options.graph, task.state, state)
         if task.options is not None and task.options.is_limited:
             self._passes(task, state)
             self._balance(self.gates.known(task))
@@ -810,6 +819,8 @@ class LiveTasks:
             if found[task_id] != (task_id in self.live):
                 raise Misplaced(f"task {task_id.hex()} is in {found[task_id]} places")
         for wrong in self.inputs.wrong(self.live, lambda task: task.waits_for_tasks):
+            raise Misplaced(wrong)
+        if wrong := self.graphs.miscounted(self.live.values()):
             raise Misplaced(wrong)
         if self.live_bytes != sum(task.size_bytes() for task in self.live.values()):
             raise Misplaced(f"{self.live_bytes} bytes are counted")

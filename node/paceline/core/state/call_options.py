@@ -51,6 +51,7 @@ class CallOptions:
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
     ``needs``: which, as text, and ``amounts`` the latter.
+    ``is_in_graph``: it belongs to a graph; ``graph``: which.
     ``has_inputs``: it depends on tasks; ``input_bytes``: what it takes to send it their results, which the leader sets
     once they have ended: the one thing here that is not of the call, and of no other, as no two share their inputs.
     ``extra_bytes``: what the texts among its options take, and what is kept of as many failures as it may have.
@@ -65,6 +66,7 @@ class CallOptions:
         "has_inputs",
         "has_moment",
         "input_bytes",
+        "is_in_graph",
         "is_keyed",
         "is_limited",
         "is_logged",
@@ -89,6 +91,7 @@ class CallOptions:
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
         self.is_placed: Final[bool] = "needs" in wire or "tags" in wire or "affinity" in wire
+        self.is_in_graph: Final[bool] = bool(wire.get("graph", 0))
         self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
         not_before_ms: int = wire.get("not_before", 0)
         expires_ms: int = wire.get("expires", 0)
@@ -128,6 +131,11 @@ class CallOptions:
     def fair_key(self) -> str:
         """With which it waits for its turn, "" for none."""
         return self._text("fair_key")
+
+    @property
+    def graph(self) -> str:
+        """To which it belongs, "" for none."""
+        return self._text("graph")
 
     @property
     def tags(self) -> str:

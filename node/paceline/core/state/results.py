@@ -52,13 +52,16 @@ class Results(Section):
         tasks, lost_attempts, failures = table.tasks, table.lost_attempts, table.failures
         ended, by_id = table.totals.ended, self.by_id
         for task_id, _attempt, end, payload, _duration_us in outcomes:
-            if tasks.pop(task_id, None) is None:
+            task = tasks.pop(task_id, None)
+            if task is None:
                 table.totals.duplicates += 1
                 continue
             if lost_attempts:
                 lost_attempts.pop(task_id, None)
             if failures:
                 failures.pop(task_id, None)
+            if task.options is not None and task.options.is_in_graph:
+                table.graphs.has_ended(task.options.graph, end)
             ended[end] += 1
             by_id[task_id] = (end, payload)
             self.size_bytes += len(payload)

@@ -7,13 +7,14 @@ in the log (decision 35).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.state.attempts import Attempts
 from paceline.core.state.dead_tasks import DeadTask, DeadTasks
+from paceline.core.state.graphs import GraphSection, live_of
 from paceline.core.state.held import HeldResults
 from paceline.core.state.queues import QueueSection
 from paceline.core.state.records import Records
@@ -56,6 +57,7 @@ class TaskTable:
         self._queues = self._with(QueueSection())
         self._schedules = self._with(Schedules())
         self._held = self._with(HeldResults())
+        self.graphs = self._with(GraphSection())
 
     def _with(self, section: S) -> S:
         self.sections.append(section)
@@ -204,6 +206,9 @@ class TaskTable:
             raise ValueError("a result is held for tasks, and there is none")
         if any(task_id in tasks for task_id in self._dead.by_id):
             raise ValueError("a task is dead and has not ended")
+        in_graphs = (task.options.graph for task in tasks.values() if task.options is not None)
+        if Counter(filter(None, in_graphs)) != {name: live_of(counts) for name, counts in self.graphs.live.items()}:
+            raise ValueError("a graph has other live tasks than are counted")
 
     def aside(self) -> TaskTable:
         """An empty table like this one, into which a snapshot can be read."""

@@ -314,6 +314,11 @@ class Task:
         """In which it waits."""
         return DEFAULT_QUEUE if self.options is None else self.options.queue
 
+    @property
+    def graph(self) -> str:
+        """To which it belongs, "" for none."""
+        return "" if self.options is None else self.options.graph
+
     # What it asks for, as far as that is read. Where it costs, a caller looks first whether ``options`` is None.
 
     def attempt_limit(self, default: int) -> int:

@@ -48,13 +48,15 @@ class Tasks(Section):
 
     def accept(self, table: TaskTable, tasks: Iterable[Task]) -> None:
         """Take in those of these tasks that the table does not know yet."""
-        by_id, results, released = self.by_id, table.results, table.released
+        by_id, results, released, graphs = self.by_id, table.results, table.released, table.graphs
         accepted = 0
         for task in tasks:
             task_id = task.id
             if task_id not in by_id and task_id not in results and task_id not in released:
                 by_id[task_id] = task
                 accepted += 1
+                if task.options is not None and task.options.is_in_graph:
+                    graphs.is_accepted(task.options.graph)
         table.totals.accepted += accepted
 
     def captured(self) -> list[Any]:
