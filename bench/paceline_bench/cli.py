@@ -249,6 +249,18 @@ def limits(kills: int) -> Report:
     return verb.run(kills)
 
 
+@bench.command()
+@click.option("--samples", type=click.IntRange(min=1), default=2_000, show_default=True, help="Of each, one by one.")
+@click.option("--tasks", type=click.IntRange(min=1), default=20_000, show_default=True, help="Of each, at once.")
+@_rounds
+@reported
+def options(samples: int, tasks: int, rounds: int) -> Report:
+    """What each option costs a task that does nothing, beside one that asks for nothing."""
+    from paceline_bench.verbs import options as verb
+
+    return verb.run(samples, tasks, rounds)
+
+
 @bench.command(name="stub-nodes")
 @click.option("--tasks", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round, at once.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
@@ -360,8 +372,8 @@ def crashes(rounds: int, tasks: int, crashes: int) -> Report:
 )
 @reported
 def everything(quick: bool) -> list[Report]:
-    """Every verb but `rivals`, `bridge`, `floods`, `crashes`, `delayed`, `retries` and `limits`, with its defaults, in
-    one table. Takes about ten minutes."""
+    """Every verb but `rivals`, `bridge`, `floods`, `crashes`, `delayed`, `retries`, `limits` and `options`, with its
+    defaults, in one table. Takes about ten minutes."""
     from paceline_bench.verbs import (
         durability,
         failover,

@@ -22,6 +22,7 @@ from paceline_bench.verbs import (
     memory,
     metrics,
     open_loop,
+    options,
     restart,
     retries,
     scaling,
@@ -180,6 +181,13 @@ def test_how_soon_a_slot_is_back_is_measured_from_the_limit_of_what_held_it() ->
     report = limits.run(kills=2)
     assert all(check.ok for check in report.checks if not check.is_figure), report
     assert len(report.details["back_s"]) == 2
+
+
+def test_what_each_option_costs_is_measured_beside_a_task_without_any() -> None:
+    report = options.run(samples=4, tasks=10, rounds=2)
+    assert report.ok, report
+    assert report.details["p50_ratio"]["nothing"] == report.details["rate_ratio"]["nothing"] == 1.0
+    assert [row.what for row in report.rows] == list(options.OPTIONS)
 
 
 def test_what_is_measured_elsewhere_runs_on_another_node_than_the_leaders() -> None:
