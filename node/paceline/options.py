@@ -89,6 +89,7 @@ class TaskOptions:
     after: Inputs = ()
     allow_failed_inputs: bool = False
     max_running: int | None = None
+    rate: str | None = None
     limit_key: str | None = None
     graph: str | None = None
     wire_options: Options | None = field(init=False, repr=False, compare=False)
@@ -186,6 +187,7 @@ class OptionKeywords(TypedDict, total=False):
     after: Inputs
     allow_failed_inputs: bool
     max_running: int | None
+    rate: str | None
     limit_key: str | None
     graph: str | None
 
@@ -226,6 +228,7 @@ class OptionChanges(TypedDict, total=False):
     after: Inputs | None
     allow_failed_inputs: bool | None
     max_running: int | None
+    rate: str | None
     limit_key: str | None
     graph: str | None
 

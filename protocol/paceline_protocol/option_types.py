@@ -29,6 +29,7 @@ from paceline_protocol.places import (
     read_amount,
     tags_text,
 )
+from paceline_protocol.rates import HIGHEST_RATE, MOST_STARTS, number_of, shown_rate
 
 ERRORS_CHARS: Final = 500
 """Of the names of exceptions that one option has."""
@@ -540,6 +541,24 @@ class Key(OptionType):
 
 KEY_CHARS: Final = 200
 """Of the key of a call."""
+
+
+class Rate(OptionType):
+    """How many may start in a period, as ``rates.py`` writes it. None is for any number."""
+
+    def __init__(self) -> None:
+        super().__init__(None, HIGHEST_RATE, "int, rate; or 0 none")
+        self.metavar = "N/s|m|h"
+
+    def to_wire(self, value: Any) -> Any:
+        return None if value is None else number_of(value)
+
+    def read(self, text: str) -> Any:
+        return shown_rate(number_of(text))
+
+    @property
+    def values(self) -> str:
+        return f'a string as `"100/s"`, `"10/m"`, `"5/h"`, of up to {MOST_STARTS}'
 
 
 class Moment(OptionType):

@@ -47,6 +47,7 @@ from paceline_protocol.option_types import (
     OptionType,
     Origin,
     QueueName,
+    Rate,
     Span,
     Tags,
     TaskIds,
@@ -360,6 +361,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         level=LIMITS_LEVEL,
     ),
     _option(
+        "rate",
+        Rate(),
+        ("leader", "node"),
+        "how many of its name, or of its name and `limit_key`, may start in a second, minute or hour",
+        level=LIMITS_LEVEL,
+    ),
+    _option(
         "limit_key",
         Key(varies=False),
         ("leader",),
@@ -459,13 +467,16 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         "with durability 'none' nobody remembers how it ended, and no graph can count it; leave graph out",
     ),
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
-    Exclusion(
-        "durability",
-        NO_LOG,
-        "max_running",
-        0,
-        "with durability 'none' no new leader knows what runs; leave max_running out",
-    ),
+    *[
+        Exclusion(
+            "durability",
+            NO_LOG,
+            key,
+            0,
+            f"with durability 'none' no new leader knows what runs; leave {key} out",
+        )
+        for key in ("max_running", "rate")
+    ],
     Exclusion(
         "durability", NO_LOG, "confirm", 0, "with durability 'none' nothing is committed; leave confirm at 'received'"
     ),

@@ -41,7 +41,7 @@ SAYS = {
     "limits.py": (
         "1 False\n"
         "nodes have 2 tasks of limits.export with limit_key 'acme', and may have 2 at a time (max_running)\n"
-        "78\n"
+        "78\nTrue\n"
     ),
     "late.py": "True\nTrue\n['done', 'done']\n",
     "beat.py": "night!\ntick!\nbeat beat.beat every 0:00:01 True\nnightly beat.beat 0 2 * * * (Europe/Berlin) False\n",

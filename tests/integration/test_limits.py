@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.test_real_nodes import paceline, running_node
+from core.scheduling.test_paces import most_in_a_period
 from integration.conftest import wait_until
 from paceline import Client, Cluster, NamedTask
 from paceline.errors import RequestRefused
@@ -32,6 +33,11 @@ def render(log: str, customer: str, region: str, page: int) -> int:
     say("ends")
     return page
 
+@task(rate="20/s", limit_by="customer")
+def remind(log: str, customer: str) -> None:
+    with open(log, "ab", buffering=0) as file:
+        file.write(f"{time.monotonic_ns()} {customer}\\n".encode())
+
 @task(max_running=1)
 def hold(path: str) -> None:
     while not Path(path).exists():
@@ -39,6 +45,7 @@ def hold(path: str) -> None:
 """
 KEYS = (("acme", "eu"), ("acme", "us"))
 PAGES = 120
+LATE_S = 0.1
 
 
 @pytest.fixture
@@ -82,6 +89,27 @@ def test_of_each_key_never_a_fourth_runs_though_the_leader_is_killed(module: str
         leader.kill()
         assert [future.result(60) for future in futures] == [page for page in range(PAGES) for _ in KEYS]
     assert most_at_once(log, killed_at_ns) == {"acme-eu": 3, "acme-us": 3}
+
+
+def test_in_no_second_more_start_than_may_though_the_leader_is_killed(module: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Cluster.local(module, nodes=3, workers=4) as cluster, cluster.client() as client:
+        remind = import_module("limited_tasks").remind
+        futures = [client.submit(remind, str(log), customer) for _ in range(80) for customer in ("acme", "other")]
+        wait_until(lambda: sum(future.done() for future in futures) > 60, "some have ended")
+        leader = cluster.leader
+        assert leader is not None
+        leader.kill()
+        assert [future.result(60) for future in futures] == 160 * [None]
+    starts: dict[str, list[float]] = {}
+    for line in log.read_text().splitlines():
+        at_ns, customer = line.split()
+        starts.setdefault(customer, []).append(int(at_ns) / 1e9)
+    assert {customer for customer, moments in starts.items() if len(moments) >= 80} == {"acme", "other"}
+    for moments in starts.values():
+        # A worker may come to its task so much later than its node gave it that.
+        assert most_in_a_period(sorted(moments), 1.0 - LATE_S) <= 20
+        assert max(moments) - min(moments) < 30, "nobody is woken for the next one late"
 
 
 def test_what_waits_for_its_limit_is_told_of_and_a_call_by_name_says_its_key(module: str, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ from paceline_protocol.messages.schedules import (
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
+    Begun,
     Demand,
     DemandQuery,
     Dispatch,
@@ -261,6 +262,7 @@ EXAMPLES: list[Message] = [
     Waits(ID, ID),
     GoesOn(ID),
     Parked(3, 1, ((ID, ID),)),
+    Begun(3, ((ID, 7),)),
     MetricsRequest(),
     MetricsReply(b"payload"),
     Trace(b"i" * 16, ((2, 5), (5, 7))),

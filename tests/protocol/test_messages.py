@@ -86,7 +86,7 @@ def test_kinds_stay_in_the_groups_of_their_direction() -> None:
     groups |= {range(175, 176): WorkMessage, range(196, 197): WorkMessage}
     groups |= {range(200, 202): WorkMessage, range(202, 203): ClientReply}
     groups |= {range(210, 212): WorkerMessage, range(212, 213): WorkMessage}
-    groups |= {range(180, 185): ClientMessage, range(185, 190): ClientReply}
+    groups |= {range(180, 185): ClientMessage, range(185, 187): ClientReply, range(187, 188): WorkMessage}
     groups |= {range(120, 130): WorkMessage, range(191, 194): ClientMessage, range(194, 196): ClientReply}
     for kind, (cls, _) in codec.KINDS.items():
         if cls is Trace:  # goes three ways

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paceline.core.scheduling.gates import Gates, LimitGate, Line
+from paceline.core.scheduling.paces import Pace
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from simulation.peer_faults import Method
@@ -45,4 +46,28 @@ def offer_nothing_again(true: Method) -> Method:
 
 
 def do_not_wait_for_the_log(true: Method) -> Method:
+    return lambda self, task_id: None
+
+
+def take_no_turn(true: Method) -> Method:
+    return lambda self, task_id: None
+
+
+def know_all_starts(true: Method) -> Method:
+    return lambda self, number, rate, is_known: true(self, number, rate, is_known=True)
+
+
+def start_as_it_leaves(true: Method) -> Method:
+    def takes(self: Pace, task_id: bytes) -> None:
+        true(self, task_id)
+        self.starts(task_id)
+
+    return takes
+
+
+def reach_nothing(true: Method) -> Method:
+    return lambda self, key: False
+
+
+def say_no_start(true: Method) -> Method:
     return lambda self, task_id: None

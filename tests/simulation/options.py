@@ -7,6 +7,7 @@ from random import Random
 from typing import TypeAlias
 
 from paceline_protocol.messages.records import AT_MOST_ONCE, CANCEL, COMMITTED, NO_LOG, Options
+from paceline_protocol.rates import number_of
 
 Maker: TypeAlias = Callable[[Random, int], Options | None]
 """(random, what a right wall clock shows, in milliseconds) -> the options of a call."""
@@ -88,6 +89,8 @@ PLACES: tuple[Options, ...] = (
 
 LIMIT_KEYS = 3
 """Of each name."""
+RATES = ("2/s", "7/s", "45/s")
+"""By key."""
 
 
 def with_limit(rng: Random, asked: Options | None, name: str) -> Options | None:
@@ -95,7 +98,10 @@ def with_limit(rng: Random, asked: Options | None, name: str) -> Options | None:
     if asked and asked.get("durability"):
         return asked
     number = rng.randrange(LIMIT_KEYS)
-    return {**(asked or {}), "max_running": 1 + number, "limit_key": f"{name} {number}"}
+    limits = {"max_running": 1 + number} if rng.random() < 0.7 else {}
+    if not limits or rng.random() < 0.2:
+        limits["rate"] = number_of(RATES[number])
+    return {**(asked or {}), **limits, "limit_key": f"{name} {number}"}
 
 
 WEIGHTS = [weight for weight, _ in MIX]

@@ -25,6 +25,7 @@ from paceline_protocol.messages.schedules import (
     ScheduleOp,
     When,
 )
+from paceline_protocol.rates import number_of
 from paceline_protocol.requeued import requeued_id
 from simulation.oracle import events as e
 from simulation.oracle.accepted_tasks import AcceptedTasks
@@ -53,6 +54,7 @@ from simulation.oracle.oracle import Oracle, all_promises
 from simulation.oracle.paused_queues import PausedQueues
 from simulation.oracle.placed_tasks import PlacedTasks
 from simulation.oracle.promise import KINDS, InvariantBroken, Promise
+from simulation.oracle.rates import Rates
 from simulation.oracle.reading import Reading
 from simulation.oracle.retention import RESULT_TTL, Retention
 from simulation.oracle.retries import Retries
@@ -125,6 +127,10 @@ AGAIN = {"retries": 2, "backoff": 100}
 LIMITED = {"time_limit": 300}
 ONE_AT_ONCE: Any = {"max_running": 1, "limit_key": "k"}
 OTHER_ID = b"another task's i"
+ONE_A_SECOND: Any = {"rate": number_of("1/s"), "limit_key": "k"}
+TWO_A_SECOND: Any = {"rate": number_of("2/s"), "limit_key": "k"}
+OTHER_OF_ONE = e.Submitted(1.0, OTHER_ID, ONE_A_SECOND, DONE)
+OTHER_OF_TWO = e.Submitted(1.0, OTHER_ID, TWO_A_SECOND, DONE)
 OTHER = e.Submitted(1.0, OTHER_ID, ONE_AT_ONCE, DONE)
 OTHER_STARTS = e.Started(4.0, OTHER_ID, 1, "b")
 TIMED_OUT = (int(TaskEnd.TIMED_OUT), b"late")
@@ -352,6 +358,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (AtMostOnce, [submitted(ONCE), ended(LOST), started()]),
     (AtMostOnce, [submitted(), started(), started()]),
     (HandedOut, [submitted(), dispatched(0), started(), dispatched(1), started()]),
+    (Rates, [submitted(ONE_A_SECOND), OTHER_OF_ONE, given_to_worker(3.0), e.GivenToWorker(4.0, OTHER_ID)]),
+    (Rates, [submitted(TWO_A_SECOND), OTHER_OF_TWO, given_to_worker(3.0), e.GivenToWorker(3.5, OTHER_ID)]),
     (Running, [submitted(ONE_AT_ONCE), OTHER, started(), finished(), OTHER_STARTS]),
     (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.BrokenOff(3.5, ID, 1, "a"), OTHER_STARTS]),
     (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.Crashed(3.5, "a", False), OTHER_STARTS]),
@@ -503,6 +511,8 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (RightEnds, [submitted(), started(), ended(DONE)], "which no worker has answered"),
     (RightEnds, [submitted(), started(), finished(FAILED)], "a worker answered"),
     (AtMostOnce, [submitted(ONCE), started(), started()], "started again"),
+    (Rates, [submitted(ONE_A_SECOND), OTHER_OF_ONE, e.GivenToWorker(3.0, OTHER_ID), given_to_worker(3.9)], "and 1 may"),
+    (Rates, [submitted(ONE_A_SECOND), given_to_worker(3.0), given_to_worker(3.5)], "2 within a period, and 1 may"),
     (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, started()], "2 run, and 1 may"),
     (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, e.Crashed(3.5, "a", False), started()], "2 run, and 1"),
     (HandedOut, [submitted(), started()], "handed out 0 times"),

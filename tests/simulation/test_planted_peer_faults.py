@@ -62,6 +62,7 @@ from paceline.core.scheduling.live_tasks import LiveTasks
 from paceline.core.scheduling.module_schedules import ModuleSchedules
 from paceline.core.scheduling.nodes import Nodes
 from paceline.core.scheduling.owners import Owners
+from paceline.core.scheduling.paces import Pace
 from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_requests import QueueRequests
 from paceline.core.scheduling.queue_turns import QueueTurns
@@ -94,6 +95,7 @@ from paceline.core.work.leader_link import LeaderLink
 from paceline.core.work.limits import LimitedTask, TimeLimits
 from paceline.core.work.parking import Parking
 from paceline.core.work.slots import Slots
+from paceline.core.work.started import StartedTasks
 from paceline.core.work.unrecorded import UnrecordedBatch
 from paceline.core.work.worker_slot import WorkerSlot
 from paceline.errors import JournalCorrupt
@@ -157,13 +159,14 @@ class Fault:
 
 RIGHT_CLOCKS = dict.fromkeys(("wall_offset_s", "wall_drift", "wall_jump_rate", "clock_jump_rate"), 0.0) | {"keyed": 0.3}
 """So that no key is free before its time."""
-STARTS = "core.membership.test_starts:test"
+STARTS = "core.membership.test_started:test"
 QUEUES = "core.scheduling.test_queues:test"
 PLACEMENT = "core.scheduling.test_placement:test"
 WITH_PLACES = {"places": 0.7}
 WITH_SCHEDULES = {"schedules": 0.1}
 ALTERING = "core.scheduling.test_altering:test"
 WITH_ALTERS = {"alters": 8.0, "clock_jump_rate": 0.0}
+PACES = "core.scheduling.test_paces:test"
 GATES = "core.scheduling.test_gates:test"
 WITH_LIMITS = {"limits": 0.6, "task_is_slow": 0.2, "crash_rate": 0.4} | dict.fromkeys(NO_SILENCE, 0.0)
 WITH_GRAPHS = {"graphs": 0.5, "clock_jump_rate": 0.0}
@@ -1545,6 +1548,43 @@ FAULTS = [
         found_by=f"{GATES}_it_is_handed_out_once_the_log_has_it",
     ),
     Fault(
+        "counts no start of a task with a rate",
+        Pace,
+        "takes",
+        gate_faults.take_no_turn,
+        faults=WITH_LIMITS,
+        finding="starts as one too many",
+    ),
+    Fault(
+        "a new leader takes it that nothing has started before",
+        Pace,
+        "__init__",
+        gate_faults.know_all_starts,
+        faults=WITH_LIMITS,
+        finding="starts as one too many",
+    ),
+    Fault(
+        "counts a start from when it was handed out",
+        Pace,
+        "takes",
+        gate_faults.start_as_it_leaves,
+        found_by=f"{PACES}_the_next_one_leaves_in_the_turn_in_which_its_moment_comes",
+    ),
+    Fault(
+        "wakes nobody for the turn of a pace that comes back",
+        Gates,
+        "reached",
+        gate_faults.reach_nothing,
+        found_by=f"{PACES}_the_next_one_leaves_in_the_turn_in_which_its_moment_comes",
+    ),
+    Fault(
+        "says of no task with a rate that it has started",
+        StartedTasks,
+        "begins",
+        gate_faults.say_no_start,
+        found_by="core.work.test_started:test_the_next_leader_is_told_of_all_of_them",
+    ),
+    Fault(
         "forgets which moment of a schedule has fired",
         Schedules,
         "_fire",
@@ -1722,7 +1762,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 270
+PLANTED = 275
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

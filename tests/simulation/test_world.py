@@ -224,6 +224,8 @@ def test_of_one_key_no_more_run_than_may_whoever_leads(seed: int) -> None:
     world.heal_and_finish()
     limited = [story for story in world.stories.values() if "max_running" in story.options]
     assert sum([len(story.starts) for story in limited]) > 50
+    rated = [story for story in world.stories.values() if "rate" in story.options]
+    assert sum([len(story.starts) for story in rated]) > 20
 
 
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:

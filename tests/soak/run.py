@@ -30,7 +30,7 @@ from paceline_bench.report.page import to_html
 from paceline_bench.report.picture import Axis, Picture, Series
 from paceline_bench.report.report import Check, Report, ReportRow, milliseconds, show
 from paceline_bench.report.stats import percentile
-from soak import samples, schedules
+from soak import limits, samples, schedules
 from soak.faults import FAULTS, STEADY, Fault
 from soak.samples import Sample
 from soak.stream import MixedStream
@@ -189,9 +189,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the order of faults")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where soak.html and soak.csv are written")
     parser.add_argument("--schedules", action="store_true", help="schedules alone, on three nodes of this machine")
+    parser.add_argument("--limits", action="store_true", help="limits alone, likewise, until all tasks have ended")
+    parser.add_argument("--tasks", type=int, default=100_000, help="of --limits")
+    parser.add_argument("--keys", type=int, default=1_000, help="of --limits")
     asked = parser.parse_args()
-    if asked.schedules:
-        report = schedules.run(asked.minutes, asked.seed)
+    if asked.schedules or asked.limits:
+        if asked.schedules:
+            report = schedules.run(asked.minutes, asked.seed)
+        else:
+            report = limits.run(asked.tasks, asked.keys, asked.seed)
         show([report])
         return 0 if report.ok else 1
     reason = why_not()

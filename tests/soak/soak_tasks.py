@@ -87,3 +87,18 @@ def leave_id(path: str) -> None:
         os.write(descriptor, f"{running.id} {time.monotonic():.6f}\n".encode())
     finally:
         os.close(descriptor)
+
+
+@task
+def use_place(path: str, key: str, work_s: float) -> None:
+    """Leave a line before it works, and one behind that."""
+    running = current_task()
+    assert running is not None, "a worker runs it"
+    run = f"{running.id}.{time.monotonic_ns()}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, f"{key} {run} begins {time.monotonic_ns()}\n".encode())
+        time.sleep(work_s)
+        os.write(descriptor, f"{key} {run} ends {time.monotonic_ns()}\n".encode())
+    finally:
+        os.close(descriptor)

@@ -430,10 +430,11 @@ def _restore(module: str, qualname: str, chosen: TaskOptions) -> Task[..., Any]:
 def _check_limit(checked: Task[..., Any]) -> None:
     """Raises ConfigError for what says by what a limit counts, if there is none."""
     options = checked.wire_options or {}
-    if "max_running" not in options and ("limit_key" in options or "limit_key" in checked.argument_options):
+    has_limit = "max_running" in options or "rate" in options
+    if not has_limit and ("limit_key" in options or "limit_key" in checked.argument_options):
         raise ConfigError(
-            f"limit_by and limit_key of {checked.name} say by what a limit counts, and it has none; give max_running, "
-            "too"
+            f"limit_by and limit_key of {checked.name} say by what a limit counts, and it has none; give max_running "
+            "or rate, too"
         )
 
 

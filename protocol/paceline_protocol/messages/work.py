@@ -338,6 +338,16 @@ class Parked(NamedTuple):
     tasks: tuple[tuple[Id, Id], ...]  # each with the task that it waits for
 
 
+@message(187, Sender.PEER)
+class Begun(NamedTuple):
+    """Node to leader: these of its tasks have started, which have rates. It says so in that turn, and of all that it
+    has again with each answer to a Beat; so neither a lost copy nor a late or doubled one matters. At feature level
+    LIMITS_LEVEL."""
+
+    term: int
+    tasks: tuple[tuple[Id, int], ...]  # each with the number of the Dispatch that brought it
+
+
 WorkMessage: TypeAlias = (
     Beat
     | NodeBeat
@@ -361,5 +371,6 @@ WorkMessage: TypeAlias = (
     | OwnSchedules
     | SchedulesHeard
     | Parked
+    | Begun
     | Trace
 )

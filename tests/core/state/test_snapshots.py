@@ -32,6 +32,7 @@ from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
 from paceline_protocol.option_types import ERRORS_CHARS, KEEP_MAX_DAYS, KEY_CHARS
 from paceline_protocol.options import BY_KEY, MAX_RUNNING, RETRIES_MAX
 from paceline_protocol.places import AMOUNT_MAX
+from paceline_protocol.rates import HIGHEST_RATE
 
 RELEASED_LIMIT_TASKS = 30
 
@@ -246,7 +247,9 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"graph": KEY_CHARS * "\U0001f600"}
     options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"units": "gpu=0", "affinity": KEY_CHARS * "\U0001f600", "affinity_wait": FROM_NOW_MAX_MS}
-    options |= {"max_running": MAX_RUNNING} | dict.fromkeys(("limit_key", "limit_by"), KEY_CHARS * "\U0001f600")
+    options |= {"max_running": MAX_RUNNING, "rate": HIGHEST_RATE} | dict.fromkeys(
+        ("limit_key", "limit_by"), KEY_CHARS * "\U0001f600"
+    )
     options |= {"idempotency_key": KEY_CHARS * "\U0001f600", "unique_for": KEEP_MAX_DAYS * 86_400_000}
     options |= {"inputs": bytes(16 * 100), "after": bytes(16 * 100), "allow_failed_inputs": 1}
     calls = [(bytes([number]) * 16, MAX_NAME_CHARS * "\U0001f600", 9, b"", options) for number in range(200)]

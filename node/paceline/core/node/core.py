@@ -51,7 +51,7 @@ from paceline.core.work.leader_link import LeaderLink
 from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.client import ClientMessage
 from paceline_protocol.messages.membership import Envelope
-from paceline_protocol.messages.records import Outcome
+from paceline_protocol.messages.records import Assignment, Outcome
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import MOMENT_MAX_MS
@@ -383,11 +383,17 @@ class NodeCore:
         self._work.pass_on(leader, now)
         if leader is not None and leader.recording.is_awaited:
             self._pacing.after(AT_ONCE, now)
-        to_workers = self.leader_link.assign(now) if self.leader_link.slots.has_waiting else []
+        to_workers = self._assigned(now) if self.leader_link.slots.has_waiting else []
         to_peers: list[PeerBatch] = []
         if self._outbox.messages and not self.effects_due(now):  # otherwise they leave in one batch with the rest
             to_peers = self._peers.batches(self._outbox.take_messages())
         return to_workers, to_peers, self.clients.take_replies(now)
+
+    def _assigned(self, now: float) -> list[tuple[bytes, tuple[Assignment, ...]]]:
+        given = self.leader_link.assign(now)
+        if self.leader_link.outbox:  # what has started, or comes back: the leader waits for that
+            self._pacing.after(ANSWER, now)
+        return given
 
     def take_effects(self, now: float) -> Effects:
         """Take all effects of the events so far. The caller carries them out in the order of :class:`Effects`."""
@@ -430,7 +436,7 @@ class NodeCore:
         effects.persist = ready.persist
         effects.save_snapshot, self.applied.to_save = self.applied.to_save, None
         if self.leader_link.slots.has_waiting:
-            effects.to_workers = self.leader_link.assign(now)
+            effects.to_workers = self._assigned(now)
         effects.to_clients = self.clients.take_replies(now)
         if outbox.hellos:
             effects.to_peers = peers.hellos(outbox.take_hellos())

@@ -25,6 +25,7 @@ from paceline_protocol.messages import PeerMessage
 from paceline_protocol.messages.trace import Trace
 from paceline_protocol.messages.work import (
     Beat,
+    Begun,
     Demand,
     DemandQuery,
     Dispatch,
@@ -110,6 +111,7 @@ class WorkExchange:
             DemandQuery: self._on_demand_query,
             OwnSchedules: self._on_own_schedules,
             Parked: self._on_parked,
+            Begun: self._on_begun,
             Trace: self._on_trace,
         }
 
@@ -173,6 +175,9 @@ class WorkExchange:
             leader.schedules.modules.hear(sender, said.version, said.schedules)
             leader.nodes.schedules_heard(sender, said.version)
 
+    def _on_begun(self, leader: Leader, sender: str, begun: Begun, now: float) -> None:
+        leader.nodes.on_begun(sender, begun)
+
     def _on_parked(self, leader: Leader, sender: str, parked: Parked, now: float) -> None:
         leader.nodes.on_parked(sender, parked)
 
@@ -198,6 +203,8 @@ class WorkExchange:
         leader_link = self._leader_link
         while True:
             if leader is not None:
+                if leader.tasks.gates.untimed:
+                    leader.time_paces(now)
                 is_logging = leader.recording.is_logging
                 if leader.tasks.dispatchable and is_logging and self._consensus.has_quorum_lease(now):
                     leader.dispatch(now)

@@ -13,6 +13,7 @@ from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.messages.work import Availability
 from paceline_protocol.moments import datetime_of, shown
 from paceline_protocol.payload import unpack_error
+from paceline_protocol.rates import shown_rate
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.credits import NodeLedger
@@ -262,6 +263,11 @@ def _why_limited(leader: Leader, task: Task) -> str:
     if gate is None or options is None or gate.is_shut:
         return "an earlier leader accepted tasks with its limit; it starts once every node has said which it has"
     of_key = f" with limit_key {options.limit_key!r}" if options.limit_key else ""
+    if options.rate and (not options.max_running or gate.running < options.max_running):
+        return (
+            f"of {task.name}{of_key} no more may start now (rate {shown_rate(options.rate)}); {gate.held()} wait for "
+            "that"
+        )
     return (
         f"nodes have {gate.running} tasks of {task.name}{of_key}, and may have {options.max_running} at a time "
         f"(max_running); {gate.held()} wait for that"

@@ -58,6 +58,8 @@ EXPIRED: Final = (
     "or ask sooner"
 )
 
+_LIMITS: Final = frozenset(("max_running", "rate"))
+"""Options that say how many may run, or start."""
 _PLACING: Final = frozenset(("needs", "tags", "affinity"))
 """Options that say on which nodes a call may run, or is best."""
 
@@ -174,7 +176,7 @@ class Admission:
             if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), *asked):
                 why = f"tasks ask for {PLACEMENTS_LIMIT} different tags, needs and parts of affinities, the most"
                 return Refusal.QUEUE_FULL, why
-        if options and "max_running" in options and (no_room := tasks.gates.refusal(name, resolve(options))):
+        if options and not _LIMITS.isdisjoint(options) and (no_room := tasks.gates.refusal(name, resolve(options))):
             return Refusal.QUEUE_FULL, no_room
         if too_large := self.too_large(args):
             return Refusal.PAYLOAD_TOO_LARGE, too_large

@@ -17,9 +17,11 @@ Who decides what becomes of a task is ``recording.py``; here is what its call as
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from paceline.core.deadlines import Moments
+from paceline.core.scheduling.paces import Pace
 from paceline.core.scheduling.retention import Retention
 from paceline.core.scheduling.retrying import Retrying
 from paceline.core.state.call_options import CallOptions
@@ -185,6 +187,11 @@ class DueTasks:
         if moment_ms:
             self._moments.set(task.id, moment_ms)
 
+    def pace(self, paces: Iterable[Pace]) -> None:
+        """Turns of these come back at moments of the monotonic clock."""
+        for pace in paces:
+            self._waits.set(pace.key, pace.next_ms)
+
     def hurry(self, task: Task) -> bool:
         """A delayed task is to wait for its moment no longer. False, with nothing changed: what it waits for is the
         log. Afterwards, when it is where it belongs, it is to be watched anew."""
@@ -206,7 +213,8 @@ class DueTasks:
         self.retrying.forget(task_id)
 
     def take_reached(self, now: float) -> list[bytes]:
-        """Some of the tasks whose moments are reached, the earliest first."""
+        """Some of the tasks whose moments are reached, the earliest first, and keys of paces to which turns come
+        back."""
         reached = self._moments.take_reached(self.clock, now)
         waited = self._waits.take_reached(self._monotonic, now)
         return reached + waited if not reached or not waited else list(dict.fromkeys(reached + waited))

@@ -90,6 +90,7 @@ class Leader:
         self._applied_index = 0
         self._durable_index = MAX_INT  # without a disk there is nothing to wait for
         self._is_held_back = False
+        self._settled_at = now
         self._unserved = Unserved(notice)
         self._unplaced = Unserved(notice, UNPLACED)
         self._notice = notice
@@ -161,6 +162,11 @@ class Leader:
             self._traces.leaving.update(given.traced)
         if given.starting:
             self.recording.reserve(given.starting)
+
+    def time_paces(self, now: float) -> None:
+        """Turns of paces are to come back (``paces.py``). To be called in the turn in which that is so."""
+        if self.tasks.is_settled:
+            self._due.pace(self.tasks.time_paces(now, self._settled_at))
 
     def cancel(self, session: ClientSession, cancel: Cancel, now: float) -> None:
         """Cancel the tasks that have not started, and reply once that is committed. A task that is at a node is asked
@@ -311,6 +317,7 @@ class Leader:
         or have a cancel request."""
         live = self.tasks.live
         self.tasks.settle()
+        self._settled_at = now
         self._due.settle()
         self.recording.give_up_exhausted(now)
         asked = [live[task_id] for task_id in self.cancelling.asked if task_id in live]

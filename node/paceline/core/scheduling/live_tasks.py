@@ -44,6 +44,7 @@ from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_graphs import LiveGraphs
 from paceline.core.scheduling.owners import Owners
+from paceline.core.scheduling.paces import Pace
 from paceline.core.scheduling.placement import NO_PLACES, Room, key_of
 from paceline.core.scheduling.places import AtNodes, ById, ByName, Place
 from paceline.core.scheduling.queues import Queue, Queues
@@ -180,6 +181,14 @@ class LiveTasks:
         self.queue_of(task).lanes_for(task, State.READY).withdraw(task)
         self._passes(task, next_state(task.state, Event.HOLD))
         self._limited.put(task)
+
+    def time_paces(self, now: float, known_since: float) -> list[Pace]:
+        """What has started, or may have, counts from now on; turns that come back are offered. Returns the paces to
+        which others come back."""
+        found = self.gates.time(now, known_since)
+        for _, gate in found:
+            self._balance(gate)
+        return [pace for pace, _ in found if pace.next_ms]
 
     def open_gates(self) -> None:
         """Every node has given its account, or had time to: gates of which an earlier leader had tasks offer them."""

@@ -43,6 +43,7 @@ from paceline_protocol.messages.work import (
     MAX_DRAIN_MS,
     Availability,
     Beat,
+    Begun,
     Demand,
     DemandQuery,
     Dispatch,
@@ -330,6 +331,16 @@ class Nodes:
         state.demand_at = now
         wanted = more_wanted(self._tasks, self._dispatcher.durations, node_id)
         self.outbox.append((node_id, Demand(self._term, wanted)))
+
+    def on_begun(self, node_id: str, begun: Begun) -> None:
+        """Tasks with rates have started at a node. Of one that was adopted it is not known which Dispatch brought it
+        there."""
+        if begun.term != self._term:
+            return
+        for task_id, dispatch_seq in begun.tasks:
+            task = self._tasks.live.get(task_id)
+            if task is not None and task.is_dispatched_to(node_id) and task.sent_seq in (0, dispatch_seq):
+                self._tasks.gates.starts(task)
 
     def on_parked(self, node_id: str, parked: Parked) -> None:
         """A node says which of its tasks wait for others, and have given their slots back. What these wait for is the

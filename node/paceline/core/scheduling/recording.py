@@ -324,7 +324,10 @@ class Recording:
         """The clock shows moments of tasks. What was delayed may be handed out; what expires is returned."""
         expired: list[Task] = []
         for task_id in self._due.take_reached(now):
-            task = self._tasks.live[task_id]
+            task = self._tasks.live.get(task_id)
+            if task is None:
+                self._tasks.gates.reached(task_id)
+                continue
             if task.options is not None and self._due.is_late(task.options, now):
                 expired.append(task)
                 continue

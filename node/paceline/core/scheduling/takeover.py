@@ -34,6 +34,7 @@ class Takeover:
         self.term = term
         self.applied_index = applied_index  # of the table
         self.tasks = LiveTasks(own_id, dict(table.tasks), tally, due.retrying, table.results)
+        self.tasks.gates.has_none_before = not (table.totals.accepted or table.tasks)
         self.due = due
         self._table = table
         self._left = iter(list(table.tasks.values()))

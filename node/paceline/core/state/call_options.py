@@ -47,7 +47,7 @@ class CallOptions:
     longer than its submitter needs; with a key for as long as that is held after its end, too. ``keep_dead_ms``:
     how long it is kept if it dies, 0 for not at all; ``may_be_kept``: it has one of the two; ``accepted_ms``: when
     it was admitted, if that is to be remembered. ``ends_with_client``: it is cancelled when its client is gone.
-    ``is_limited``: only so many of its name and key may run at once.
+    ``is_limited``: only so many of its name and key may run at once, or start in a period.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
     ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
     ``needs``: which, as text, and ``amounts`` the latter.
@@ -105,7 +105,7 @@ class CallOptions:
         texts_bytes = sum([len(value) for value in wire.values() if isinstance(value, str)])  # nearly all are ASCII
         if "fair_key" in wire:
             texts_bytes += LINE_BYTES
-        self.is_limited: Final[bool] = bool(wire.get("max_running", 0))
+        self.is_limited: Final[bool] = bool(wire.get("max_running", 0) or wire.get("rate", 0))
         if self.is_limited:
             texts_bytes += GATE_BYTES
         if is_keyed:
@@ -168,6 +168,11 @@ class CallOptions:
     def max_running(self) -> int:
         """How many of its name and ``limit_key`` may be at nodes at a time; 0 for any number."""
         return self._number("max_running")
+
+    @property
+    def rate(self) -> int:
+        """How many of its name and ``limit_key`` may start in a period (``rates.py``); 0 for any number."""
+        return self._number("rate")
 
     @property
     def limit_key(self) -> str:

@@ -31,7 +31,7 @@ from paceline.core.work.slots import Slots
 from paceline.core.work.unrecorded import UnrecordedBatch, batches_of
 from paceline_protocol.codec import encode_held
 from paceline_protocol.errors import PeerViolation
-from paceline_protocol.limits import LINK_BYTES_PER_S
+from paceline_protocol.limits import LINK_BYTES_PER_S, MAX_BATCH_ITEMS
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.work import (
     DEMAND_LEVEL,
@@ -40,6 +40,7 @@ from paceline_protocol.messages.work import (
     QUIET_LEVEL,
     Availability,
     Beat,
+    Begun,
     Demand,
     DemandQuery,
     Dispatch,
@@ -63,6 +64,7 @@ from paceline_protocol.messages.work import (
 from paceline_protocol.options import (
     ASYNC_LEVEL,
     DEFAULTS_LEVEL,
+    LIMITS_LEVEL,
     MODULE_SCHEDULES_LEVEL,
     PLACES_LEVEL,
     QUEUES_LEVEL,
@@ -165,6 +167,9 @@ class LeaderLink:
         self.outbox.append(NodeBeat(self.term, self._dispatch_seq, slots.slots, slots.running_tasks, slots.waiting))
         if self._parked_number > self._first_seq:
             self._tell_parked()
+        if slots.starts:
+            slots.starts.forget_all_but(self._held.attempts)
+            self._tell_begun(list(slots.starts.started.items()))
         if beat.account < self._account:
             self._enrol()  # which may wait behind outcomes: the NodeBeat does not
         if self.slots.has_other_schedules:
@@ -184,7 +189,7 @@ class LeaderLink:
             return
         gap = dispatch.seq > self._dispatch_seq + 1
         self._dispatch_seq = dispatch.seq
-        for outcome in self.slots.take(dispatch.tasks, now):
+        for outcome in self.slots.take(dispatch.tasks, now, dispatch.seq):
             self._report([outcome], now)
         if gap or self.slots.has_dropped:
             self.slots.has_dropped = False
@@ -360,7 +365,17 @@ class LeaderLink:
             return []
         given = self.slots.assign(now)
         self._give_back()
+        starts = self.slots.starts
+        if starts.news:
+            news, starts.news = starts.news, []
+            self._tell_begun(news)
         return given
+
+    def _tell_begun(self, tasks: list[tuple[bytes, int]]) -> None:
+        """Tell the leader that these tasks with rates have started here."""
+        if self.leader and self.level_of(self.leader) >= LIMITS_LEVEL:
+            for first in range(0, len(tasks), MAX_BATCH_ITEMS):
+                self.outbox.append(Begun(self.term, tuple(tasks[first : first + MAX_BATCH_ITEMS])))
 
     # --- quiet, and drained -------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from paceline.core.work.draining import Draining
 from paceline.core.work.held import HeldTasks
 from paceline.core.work.limits import LimitedTask, TimeLimits, is_past_deadline, may_end_worker
 from paceline.core.work.parking import Parking
+from paceline.core.work.started import StartedTasks
 from paceline.core.work.worker_slot import BATCH_TIME_US, OVERRUN_S, Running, WorkerSlot, own_max_tasks
 from paceline_protocol.cancelled import LOST, NOT_AGAIN
 from paceline_protocol.codec import decode_failed_attempt, encode_defaults, encode_own_schedules
@@ -148,6 +149,7 @@ class Slots:
         self.given_back: list[bytes] = []
         self.limits = TimeLimits()
         self._amounts = TakenAmounts(amounts, self.workers, units)
+        self.starts = StartedTasks()
         self.draining = Draining()
         self.to_give_up: list[bytes] = []  # workers to be killed, as the drain is over; emptied by the caller
         self._given_up: set[bytes] = set()  # of those the ones that have not ended
@@ -276,11 +278,11 @@ class Slots:
 
     def _wait_again(self, slot: WorkerSlot, given: Iterable[Running]) -> None:
         """What a worker was given and has not begun waits again, in front; what the leader has asked for leaves, and so
-        does what no worker can run any more."""
+        does what no worker can run any more, and what has a rate."""
         waiting = [assignment for each in given if (assignment := each[3]) is not None]
-        if slot.asked_back or self._gone_names:
+        if slot.asked_back or self._gone_names or self.starts:
             held, asked, gone = self.held.attempts, slot.asked_back, self._gone_names
-            back = [each for each in waiting if each[0] in asked or each[2] in gone]
+            back = [each for each in waiting if each[0] in asked or each[2] in gone or self.starts.has(each[0])]
             leaving = dict.fromkeys(each[0] for each in back if held.get(each[0]) == each[1])
             self.given_back += leaving
             self.held.let_go(set(leaving))
@@ -542,10 +544,10 @@ class Slots:
                 self.to_give_up.append(slot.worker_id)
                 self._given_up.add(slot.worker_id)
 
-    def take(self, tasks: Iterable[Assignment], now: float) -> list[Outcome]:
+    def take(self, tasks: Iterable[Assignment], now: float, dispatch_seq: int = 0) -> list[Outcome]:
         """Queue tasks that the leader dispatched. Dropped are a copy of an attempt that the node holds, and a task
         for which there is no worker, or none any more. What is not logged may also come back as new, its attempts
-        counted from one.
+        counted from one. ``dispatch_seq``: the number of their Dispatch.
 
         Returns the outcomes of what is held and has ended here, to be reported once more: the leader dispatches such a
         task if it received the outcome before it (again) accepted the task.
@@ -563,13 +565,15 @@ class Slots:
                 if takes_tasks and (self.async_workers or self._awaits_async_workers(now)):
                     held[task_id] = attempt
                     options = assignment[ASSIGNMENT_OPTIONS]
-                    self.async_queue.append(assignment if options is None else self._arrives(assignment, options, now))
+                    self.async_queue.append(
+                        assignment if options is None else self._arrives(assignment, options, now, dispatch_seq)
+                    )
                 else:
                     self.has_dropped = True
             elif has_plain_workers:
                 held[task_id] = attempt
                 options = assignment[ASSIGNMENT_OPTIONS]
-                queue.append(assignment if options is None else self._arrives(assignment, options, now))
+                queue.append(assignment if options is None else self._arrives(assignment, options, now, dispatch_seq))
             else:
                 self.has_dropped = True
         if not copies:
@@ -587,13 +591,15 @@ class Slots:
             self._async_wanted_at, self.lacks_async_workers = now, True
         return not self._has_begun_async
 
-    def _arrives(self, assignment: Assignment, options: Options, now: float) -> Assignment:
+    def _arrives(self, assignment: Assignment, options: Options, now: float, dispatch_seq: int) -> Assignment:
         """A task with options is queued. Returns it with its deadline by the clock of this node."""
         task_id = assignment[ASSIGNMENT_ID]
         if is_traced(options):
             self._traces.dispatched_here(task_id)
         if "delivery" in options:
             self.draining.arrives(task_id, options, self.held.attempts, len(self.held.attempts))
+        if "rate" in options:
+            self.starts.arrives(task_id, dispatch_seq)
         if "time_left" not in options:
             return assignment
         return *assignment[:ASSIGNMENT_OPTIONS], with_end(options, ceil(now * 1_000))
@@ -670,6 +676,8 @@ class Slots:
             batches.setdefault(slot.worker_id, []).append(assignment)
             if may_be_killed:
                 self.limits.begins(slot.worker_id, assignment, now, is_async=True)
+            if options is not None and "rate" in options:
+                self.starts.begins(assignment[ASSIGNMENT_ID])
             if slot.given >= slot.max_tasks:
                 self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
         queue.extendleft(reversed(passed))
@@ -704,8 +712,11 @@ class Slots:
                 queue.popleft()
                 self.given_back.append(task_id)
                 continue
-            # What takes amounts goes to a worker that has nothing else to do, as it takes them from then on.
-            cost_us = UNKNOWN_US if attempt > 1 or may_be_killed or needs else self.durations.cost_us(name)
+            # What takes amounts goes to a worker that has nothing else to do, as it takes them from then on; and what
+            # has a rate, as it starts then.
+            has_rate = options is not None and "rate" in options
+            is_alone = attempt > 1 or may_be_killed or needs or has_rate
+            cost_us = UNKNOWN_US if is_alone else self.durations.cost_us(name)
             if batch_us + cost_us > BATCH_TIME_US and (running or batch):
                 break
             if needs and not self._amounts.begins(slot.worker_id, assignment, needs, now):
@@ -720,6 +731,8 @@ class Slots:
             batch.append(self._with_units(slot.worker_id, assignment) if needs else assignment)
             if may_be_killed:
                 self.limits.begins(slot.worker_id, assignment, now)
+            if has_rate:
+                self.starts.begins(task_id)
         queue.extendleft(reversed(passed))
         slot.cost_us += batch_us
         if len(batch) == room:
