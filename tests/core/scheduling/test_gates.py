@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.scheduling.test_altering import ask, done
 from core.scheduling.test_leader import TERM, Lead, tid
+from modes import source_only
 from paceline.core.measures.durations import Durations
 from paceline.core.reports.listed import listed
 from paceline.core.reports.queues import queues
@@ -182,6 +183,7 @@ def test_the_same_key_of_another_name_is_another_gate() -> None:
     assert handed(live, Dispatcher(live)) == [1, 3]
 
 
+@source_only
 def test_gates_are_forgotten_with_their_tasks_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "MAX_GATES", 2)
     monkeypatch.setattr(gates, "MAX_LINES", 2)
@@ -238,6 +240,7 @@ def test_a_limit_counts_under_the_next_leader_what_was_altered() -> None:
     lead.leader.tasks.check()
 
 
+@source_only
 def test_one_that_is_moved_where_its_gate_has_no_room_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "MAX_LINES", 2)
     lead = Lead()

@@ -17,7 +17,7 @@ class Rates(Promise):
 
     def __init__(self, record: Record) -> None:
         super().__init__(record)
-        self._starts: dict[tuple[str, int], deque[float]] = {}
+        self._starts: dict[tuple[str, int], deque[int]] = {}  # in microseconds
 
     def on_given_to_worker(self, event: GivenToWorker) -> None:
         story = self.record.stories[event.task_id]
@@ -26,8 +26,8 @@ class Rates(Promise):
             return
         count, unit = parts_of(rate)
         starts = self._starts.setdefault((str(story.options["limit_key"]), rate), deque())
-        starts.append(event.at_s)
-        while starts[0] <= event.at_s - PERIODS_S[unit]:
+        starts.append(round(event.at_s * 1_000_000))
+        while starts[0] <= starts[-1] - PERIODS_S[unit] * 1_000_000:
             starts.popleft()
         if len(starts) > count:
             self.broken(f"starts as one too many: {len(starts)} within a period, and {count} may", story)
