@@ -98,6 +98,21 @@ class SoftTimeLimitExceeded(CopyableError):
         super().__init__(f"the task has run for {limit_s:g} s, which is its soft_time_limit")
 
 
+class BadBatchResult(CopyableError):
+    """A function with ``batch`` has returned what is no list with a result for each of its calls: then each of them
+    fails with this. ``name``: of the task. ``calls``: how many there were. ``returned``: what it has returned, in
+    words, or how many."""
+
+    def __init__(self, name: str, calls: int, returned: str) -> None:
+        self.name = name
+        self.calls = calls
+        self.returned = returned
+        super().__init__(
+            f"{name} was called for {calls} calls at once and returned {returned}; with batch it returns a list that "
+            "has the result of each call, or an exception, in the order of its arguments"
+        )
+
+
 class Cancelled(BaseException):
     """Raised in a task with ``cancel_raises`` that somebody wants cancelled, wherever it is by then. A task may catch
     it, to leave all in order, and raises it again; or it raises one itself, as it has seen that it is asked to stop."""

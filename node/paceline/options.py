@@ -86,6 +86,8 @@ class TaskOptions:
     needs: Mapping[str, int] | None = None
     affinity: str | None = None
     affinity_wait: Time = AFFINITY_WAIT_S
+    batch: int | None = None
+    batch_window: Time | None = None
     after: Inputs = ()
     allow_failed_inputs: bool = False
     max_running: int | None = None
@@ -184,6 +186,8 @@ class OptionKeywords(TypedDict, total=False):
     needs: Mapping[str, int] | None
     affinity: str | None
     affinity_wait: Time
+    batch: int | None
+    batch_window: Time | None
     after: Inputs
     allow_failed_inputs: bool
     max_running: int | None
@@ -225,6 +229,8 @@ class OptionChanges(TypedDict, total=False):
     needs: Mapping[str, int] | None
     affinity: str | None
     affinity_wait: Time | None
+    batch: int | None
+    batch_window: Time | None
     after: Inputs | None
     allow_failed_inputs: bool | None
     max_running: int | None

@@ -84,3 +84,10 @@ EVERY_MAX_MS: Final = 36_525 * 86_400_000
 """The longest interval of a schedule: a century."""
 MAX_OPTIONS: Final = 64
 """The most entries in one map of a frame."""
+
+BATCH_MAX: Final = 1_000
+"""Calls that are handed to one call of their function."""
+BATCHED_BYTES: Final = 4 << 20
+"""Of their arguments; one call alone may have more."""
+BATCH_WINDOW_S: Final = 60
+"""How long a call waits for others at most."""

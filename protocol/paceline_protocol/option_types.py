@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from paceline_protocol import moments
 from paceline_protocol.forms import qualified_name
-from paceline_protocol.limits import MAX_INPUTS, MAX_INT, MAX_QUEUE_CHARS
+from paceline_protocol.limits import BATCH_WINDOW_S, MAX_INPUTS, MAX_INT, MAX_QUEUE_CHARS
 from paceline_protocol.messages.records import TASK_ID_BYTES
 from paceline_protocol.places import (
     PLACE_NAME_RULE,
@@ -188,6 +188,29 @@ class Span(OptionType):
     @property
     def by_default(self) -> str:
         return "" if self.default is None else f"{self.default:g} seconds"
+
+
+class GatheringTime(Span):
+    """How long something waits for others of its kind. None, and no time at all, is for not at all."""
+
+    def __init__(self) -> None:
+        super().__init__(None, highest_ms=BATCH_WINDOW_S * 1_000, may_be_zero=True)
+
+    def to_wire(self, value: Any) -> Any:
+        if isinstance(value, timedelta | float | int) and not isinstance(value, bool) and not value:
+            return None
+        span_ms = super().to_wire(value)
+        if span_ms is not None and span_ms > self.highest:
+            raise ValueError(f"it is {BATCH_WINDOW_S} seconds at most; what may come later is for the next call")
+        return span_ms
+
+    @property
+    def values(self) -> str:
+        return f"{super().values}, up to {BATCH_WINDOW_S} s"
+
+    @property
+    def by_default(self) -> str:
+        return "not at all"
 
 
 KEEP_MAX_DAYS: Final = 366

@@ -24,7 +24,7 @@ from collections.abc import Set
 from typing import Final, Literal, TypeAlias
 
 from paceline_protocol.forms import qualified_name
-from paceline_protocol.limits import MAX_INT
+from paceline_protocol.limits import BATCH_MAX, MAX_INT
 from paceline_protocol.messages.records import (
     AT_MOST_ONCE,
     CANCEL,
@@ -39,6 +39,7 @@ from paceline_protocol.moments import MOMENT_MAX_MS, at_admission
 from paceline_protocol.option_types import (
     Choice,
     Errors,
+    GatheringTime,
     Keep,
     KeepOrNot,
     Key,
@@ -95,6 +96,8 @@ FAIRNESS_LEVEL: Final = 21
 """The feature level of fair keys."""
 PLACES_LEVEL: Final = 22
 """The feature level of what tasks ask of the nodes that run them."""
+BATCH_LEVEL: Final = 27
+"""The feature level of calls that are handed to their function together."""
 AFFINITY_WAIT_S: Final = 1.0
 UNIQUE_FOR_S: Final = 60
 """For how long after its end a task holds its key, if its call does not say. Whatever a client submits again after a
@@ -338,6 +341,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         level=PLACES_LEVEL,
     ),
     _option(
+        "batch",
+        Whole(2, BATCH_MAX, otherwise="one"),
+        ("leader", "node"),
+        "how many calls of it its function is called with at once, at most: it gets lists",
+        level=BATCH_LEVEL,
+    ),
+    _option(
+        "batch_window",
+        GatheringTime(),
+        ("leader",),
+        "how long the first of them waits for others",
+        level=BATCH_LEVEL,
+    ),
+    _option(
         "after",
         TaskIds(),
         ("client", "leader"),
@@ -406,9 +423,12 @@ KEYWORDS: Final[tuple[Keyword, ...]] = (PRIORITY, *(keyword for option in OPTION
 
 
 class Exclusion:
-    """A call whose option ``key`` is ``value`` can't have more than ``limit`` as its ``other`` option."""
+    """A call whose option ``key`` is ``value`` can't have more than ``limit`` as its ``other`` option. None: whatever
+    that is, if it is not as usual."""
 
-    def __init__(self, key: str, value: int, other: str, limit: int, reason: str, *, may_travel: bool = False) -> None:
+    def __init__(
+        self, key: str, value: int | None, other: str, limit: int, reason: str, *, may_travel: bool = False
+    ) -> None:
         """``reason``: with what to do. ``may_travel``: only users are told; of a call that has both, ``key`` counts."""
         self.key: Final = key
         self.value: Final = value
@@ -421,6 +441,8 @@ class Exclusion:
         """Whether these options contradict themselves in this way."""
         other: int | str | bytes = options.get(self.other, 0)
         is_more = bool(other) if isinstance(other, str | bytes) else other > self.limit
+        if self.value is None:
+            return is_more and bool(options.get(self.key, 0))
         return is_more and bool(options.get(self.key) == self.value)
 
 
@@ -465,6 +487,22 @@ EXCLUSIONS: Final[tuple[Exclusion, ...]] = (
         "graph",
         0,
         "with durability 'none' nobody remembers how it ended, and no graph can count it; leave graph out",
+    ),
+    Exclusion(
+        "batch",
+        None,
+        "cancel_raises",
+        0,
+        "its function runs for other calls, too; leave cancel_raises out, and have it look at each of its calls",
+    ),
+    Exclusion("batch", None, "cancel_grace", 0, "its worker runs other calls, too; leave cancel_grace out"),
+    Exclusion(
+        "batch",
+        None,
+        "needs",
+        0,
+        "what a call needs would be taken for each; leave needs out, and give tags and nodes with as many workers as "
+        "there is room for",
     ),
     Exclusion("durability", NO_LOG, "result_ttl", 0, "with durability 'none' no result is kept; leave result_ttl out"),
     *[
@@ -653,6 +691,23 @@ def may_retry_after(options: Options, names: Set[str]) -> bool:
     if not names.isdisjoint(options.get("dont_retry_on", "").split(",")):
         return False
     return not names.isdisjoint(options.get("retry_on", "Exception").split(","))
+
+
+def together(options: Options) -> tuple[tuple[str, int | str | bytes], ...]:
+    """What calls of one name have in common that may be handed to their function together: all options but those that
+    are of one call, or of where it waits. Empty for a call that asks for no ``batch``."""
+    if options.get("batch", 0) < 2:
+        return ()
+    return tuple(sorted((key, value) for key, value in options.items() if key not in _OF_ONE_CALL))
+
+
+_OF_ONE_CALL: Final = frozenset(
+    (
+        *MOMENT_KEYS,
+        *(option.key for option in OPTIONS if option.type.varies),
+        *("affinity", "fair_key", "graph", "held", "limit_key", "priority", "queue", "time_left", "trace", "units"),
+    )
+)
 
 
 def is_logged(options: Options | None) -> bool:

@@ -96,6 +96,9 @@ def test_what_is_as_usual_does_not_travel() -> None:
         ({"durability": "none", "max_running": 3}, "with durability .none. no new leader knows what runs"),
         ({"durability": "none", "graph": "nightly"}, "no graph can count it"),
         ({"durability": "none", "rate": "3/s"}, "no new leader knows what runs; leave rate out"),
+        ({"batch": 2, "cancel_raises": True}, "its function runs for other calls, too"),
+        ({"batch": 2, "cancel_grace": 0}, "its worker runs other calls, too"),
+        ({"batch": 2, "needs": {"gpu": 1}}, "what a call needs would be taken for each"),
         ({"durability": "none", "confirm": "committed"}, "with durability 'none' nothing is committed"),
         ({"delivery": "at_most_once", "retries": 1}, "'at_most_once' means one attempt; leave retries out"),
         ({"time_limit": 5, "soft_time_limit": 5}, "soft_time_limit has to be less than time_limit"),
@@ -104,7 +107,7 @@ def test_what_is_as_usual_does_not_travel() -> None:
     ],
 )
 def test_what_contradicts_itself_is_refused_with_what_to_do(options: dict[str, Any], refusal: str) -> None:
-    assert len(EXCLUSIONS) + len(ORDERS) == 15, "each has its row here, but for inputs, which nobody gives"
+    assert len(EXCLUSIONS) + len(ORDERS) == 18, "each has its row here, but for inputs, which nobody gives"
     with pytest.raises(ConfigError, match=refusal):
         TaskOptions(**options)
     with pytest.raises(ConfigError, match=refusal):

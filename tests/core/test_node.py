@@ -283,6 +283,27 @@ def test_a_node_that_was_pointed_at_others_joins_who_answers_it_or_is_known_and_
     assert node.identity.cluster_id == "cluster-b"
 
 
+def test_what_waits_for_others_is_handed_out_when_its_window_is_over() -> None:
+    node = leading()
+    node.on_worker_ready(b"w", ("embed",))
+    node.on_client(b"c", Hello(b"c" * 16, ""), 0.0)
+    turn(node, 0.0)
+    options = {"batch": 8, "batch_window": 500}
+    node.on_client(b"c", Submit(1, 0, encode_calls([(b"i" * 16, "embed", 4, b"", options)])), 1.0)
+    turn(node, 1.0)
+    assert node.next_deadline() <= 1.5
+    given: list[object] = []
+    now = 1.0
+    while not given and now < 3.0:
+        now = max(now, node.next_deadline())
+        node.tick(now)
+        effects = node.take_effects(now)
+        given += effects.to_workers
+        if effects.persist is not None:
+            node.persisted(effects.persist.seq)
+    assert (now, len(given)) == (1.5, 1)
+
+
 def test_another_cluster_of_the_same_name_is_reported_once_and_never_joined() -> None:
     node = leading()
     for _ in range(2):

@@ -38,6 +38,7 @@ SAYS = {
     "backlog.py": "['done']\nsomebody holds it\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n"
     "{'done': 12, 'running': 0, 'ended': 0, 'not_yet': 0, 'unlogged': 0, 'full': 0, 'depends': 0}\n77 False\n1\n",
+    "embeddings.py": "(1, 3)\n(2, 3)\nthere is no text\n(4, 3)\n(5, 3)\n(6, 3)\n",
     "limits.py": (
         "1 False\n"
         "nodes have 2 tasks of limits.export with limit_key 'acme', and may have 2 at a time (max_running)\n"

@@ -37,6 +37,7 @@ EXAMPLES = {
     "shop.py",
     "tenants.py",
     "limits.py",
+    "embeddings.py",
 }
 """A user's own."""
 THEIRS = re.compile(r"^(celery|kombu|dramatiq|pika)/")

@@ -21,6 +21,7 @@ from paceline_protocol.option_types import (
     KeepOrNot,
     Key,
     Moment,
+    Needs,
     OptionType,
     Span,
     TaskIds,
@@ -51,7 +52,7 @@ def grammar_line(option: Option) -> str:
 
 
 def exclusion_line(exclusion: Exclusion) -> str:
-    value, limit = exclusion.value, exclusion.limit
+    value, limit = "of any value" if exclusion.value is None else exclusion.value, exclusion.limit
     return f'{"":<44}; "{exclusion.key}" {value} goes with "{exclusion.other}" of {limit} at most'
 
 
@@ -115,7 +116,10 @@ def test_a_call_that_contradicts_itself_is_refused_with_what_to_do(exclusion: Ex
     def carried(other: int) -> bytes:
         kind = BY_KEY[exclusion.other].type
         given: Any = "k" if isinstance(kind, Key) else b"i" * 16 if isinstance(kind, TaskIds) else other
-        options = {exclusion.key: exclusion.value, exclusion.other: given if other else other}
+        if isinstance(kind, Needs):
+            given = "gpu=1"
+        value = 2 if exclusion.value is None else exclusion.value
+        options = {exclusion.key: value, exclusion.other: given if other else other}
         return codec.encode_calls([(b"i" * 16, "add", 4, b"", options)])
 
     carried(exclusion.limit)

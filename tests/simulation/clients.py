@@ -155,6 +155,8 @@ class SimulatedClient:
                 asked = self._depending(asked)
             if world.faults.limits and world.limit_rng.random() < world.faults.limits:
                 asked = options.with_limit(world.limit_rng, asked, name)
+            if world.batch_rng.random() < world.faults.batches and name not in tasks.ASYNC_NAMES:
+                asked = options.with_batch(world.batch_rng, asked, right_ms(world.now))
             if world.faults.keyed and asked is None and world.rng.random() < world.faults.keyed:
                 asked = options.KEYED
             if world.faults.graphs and is_logged(asked) and world.graph_rng.random() < world.faults.graphs:

@@ -50,6 +50,7 @@ class Faults:
     keyed: float = 0.0  # a task has a key, and other clients submit it, too, with this probability
     dependent: float = 0.0  # a task that asks for little depends on others, with this probability
     limits: float = 0.0  # a task has a limit, with this probability: then no node may be silent that lives
+    batches: float = 0.0  # a task may be handed to its function with others, with this probability
     late: float = 0.0  # a node is not there from the beginning, with this probability
 
     def of_machine(self) -> float:

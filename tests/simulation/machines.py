@@ -234,7 +234,7 @@ class SimulatedNode:
         self.workers.remove(worker)
         worker.endpoint.close()
         if worker.is_cut:
-            for given in worker.queue[:1] if worker.cleaning_up is None else ():
+            for given in worker.has_begun:
                 self.world.oracle.hear(CutByDrain(self.world.now, given.task_id, given.attempt))
         for given in worker.has_begun:
             self.world.oracle.hear(BrokenOff(self.world.now, given.task_id, given.attempt, self.identity.node_id))

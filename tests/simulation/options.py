@@ -104,6 +104,20 @@ def with_limit(rng: Random, asked: Options | None, name: str) -> Options | None:
     return {**(asked or {}), **limits, "limit_key": f"{name} {number}"}
 
 
+def with_batch(rng: Random, asked: Options | None, now_ms: int) -> Options | None:
+    """The options of a call that may be handed to its function with others, if they may be so. What runs beside others
+    in a worker does not."""
+    if asked and not asked.keys().isdisjoint(("cancel_grace", "needs")):
+        return asked
+    options: Options = {**(asked or {}), "batch": rng.choice((2, 4, 4, 8))}
+    if rng.random() < 0.2:
+        options.setdefault("time_limit", 10)
+    elif rng.random() < 0.2 and not options.get("not_before"):
+        options.setdefault("deadline", now_ms + rng.randrange(20, 400))
+    window_ms = rng.choice((0, 0, 50, 300))
+    return {**options, "batch_window": window_ms} if window_ms else options
+
+
 WEIGHTS = [weight for weight, _ in MIX]
 MAKERS = [maker for _, maker in MIX]
 

@@ -31,6 +31,7 @@ from simulation.oracle import events as e
 from simulation.oracle.accepted_tasks import AcceptedTasks
 from simulation.oracle.at_most_once import AtMostOnce
 from simulation.oracle.attempts import Attempts
+from simulation.oracle.batches import Batches
 from simulation.oracle.bounded_waits import BoundedWaits
 from simulation.oracle.cancelling import Cancelling
 from simulation.oracle.counted_graphs import CountedGraphs
@@ -132,6 +133,9 @@ TWO_A_SECOND: Any = {"rate": number_of("2/s"), "limit_key": "k"}
 OTHER_OF_ONE = e.Submitted(1.0, OTHER_ID, ONE_A_SECOND, DONE)
 OTHER_OF_TWO = e.Submitted(1.0, OTHER_ID, TWO_A_SECOND, DONE)
 OTHER = e.Submitted(1.0, OTHER_ID, ONE_AT_ONCE, DONE)
+TOGETHER: Any = {"batch": 2}
+BESIDE = e.Submitted(1.0, OTHER_ID, TOGETHER, DONE)
+BESIDE_WITH_KEY = e.Submitted(1.0, OTHER_ID, {**TOGETHER, "deadline": 10**13, "fair_key": "k"}, DONE)
 OTHER_STARTS = e.Started(4.0, OTHER_ID, 1, "b")
 TIMED_OUT = (int(TaskEnd.TIMED_OUT), b"late")
 OVERRAN = e.Overran(3.5, ID, 1)
@@ -255,6 +259,10 @@ DEPENDS = {"inputs": INPUT_ID}
 INPUT = e.Submitted(0.5, INPUT_ID, {}, DONE)
 INPUT_DONE, INPUT_FAILED = e.Ended(2.5, INPUT_ID, 1, *DONE, 0), e.Ended(2.5, INPUT_ID, 1, *FAILED, 0)
 INPUT_GONE, INPUT_HELD = e.Released(7.0, INPUT_ID), e.Held(6.0, INPUT_ID)
+THIRD = e.Submitted(1.0, INPUT_ID, TOGETHER, DONE)
+BOTH = e.CalledTogether(4.0, ((ID, "f"), (OTHER_ID, "f")))
+REVERSED = e.CalledTogether(4.0, ((OTHER_ID, "f"), (ID, "f")))
+ALL_THREE = e.CalledTogether(4.0, ((ID, "f"), (OTHER_ID, "f"), (INPUT_ID, "f")))
 CALLED = e.CalledWith(2.7, ID, ((INPUT_ID, *DONE),))
 NOT_DEPENDENT = e.InputOver(2.6, ID, ())
 UPSTREAM = (int(TaskEnd.UPSTREAM_FAILED), b"another failed")
@@ -364,6 +372,8 @@ RIGHT: list[tuple[type[Promise], Sequence[e.Event]]] = [
     (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.BrokenOff(3.5, ID, 1, "a"), OTHER_STARTS]),
     (Running, [submitted(ONE_AT_ONCE), OTHER, started(), e.Crashed(3.5, "a", False), OTHER_STARTS]),
     (Running, [submitted({**ONE_AT_ONCE, "max_running": 2}), OTHER, OTHER_STARTS, started()]),
+    (Batches, [submitted(TOGETHER), BESIDE, BOTH]),
+    (Batches, [submitted(TOGETHER), BESIDE_WITH_KEY, BOTH]),
     (HandedOut, [submitted(), dispatched(0), started(), e.KilledBeside(2.0, ID), started()]),
     (Attempts, [submitted(TWICE), started(1), started(2), ended(LOST, attempt=2), told(LOST)]),
     (Attempts, [submitted(ONCE), ended(LOST), told(LOST)]),
@@ -515,6 +525,11 @@ BROKEN: list[tuple[type[Promise], Sequence[e.Event], str]] = [
     (Rates, [submitted(ONE_A_SECOND), given_to_worker(3.0), given_to_worker(3.5)], "2 within a period, and 1 may"),
     (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, started()], "2 run, and 1 may"),
     (Running, [submitted(ONE_AT_ONCE), OTHER, OTHER_STARTS, e.Crashed(3.5, "a", False), started()], "2 run, and 1"),
+    (Batches, [submitted(TOGETHER), BESIDE, THIRD, ALL_THREE], "is called for 3 at once"),
+    (Batches, [submitted(TOGETHER), e.CalledTogether(4.0, ((ID, "f"), (ID, "f")))], "in one call twice"),
+    (Batches, [submitted(TOGETHER), BESIDE, e.CalledTogether(4.0, ((OTHER_ID, "f"), (ID, "g")))], "of the name f"),
+    (Batches, [submitted({**TOGETHER, "retries": 1}), BESIDE, REVERSED], "have another retries"),
+    (Batches, [submitted(), BOTH], "is called for 2 at once"),
     (HandedOut, [submitted(), started()], "handed out 0 times"),
     (HandedOut, [submitted(), dispatched(0), started(), started()], "handed out 1 times"),
     (Attempts, [submitted(TWICE), started(3)], "attempt 3 starts, and 2 were lost"),

@@ -107,6 +107,7 @@ from paceline_protocol.messages.records import TaskEnd
 from simulation import (
     alter_faults,
     async_faults,
+    batch_faults,
     dead_faults,
     default_faults,
     dependency_faults,
@@ -167,6 +168,9 @@ WITH_SCHEDULES = {"schedules": 0.1}
 ALTERING = "core.scheduling.test_altering:test"
 WITH_ALTERS = {"alters": 8.0, "clock_jump_rate": 0.0}
 PACES = "core.scheduling.test_paces:test"
+BATCHES = "core.scheduling.test_batches:test"
+OF_A_NODE = "core.work.test_batches:test"
+WITH_BATCHES = {"batches": 0.8, "task_is_slow": 0.0, "task_kills": 0.0}
 GATES = "core.scheduling.test_gates:test"
 WITH_LIMITS = {"limits": 0.6, "task_is_slow": 0.2, "crash_rate": 0.4} | dict.fromkeys(NO_SILENCE, 0.0)
 WITH_GRAPHS = {"graphs": 0.5, "clock_jump_rate": 0.0}
@@ -1509,6 +1513,57 @@ FAULTS = [
         f"{PLACEMENT}_a_task_that_needs_much_is_not_passed_for_ever_by_small_ones",
     ),
     Fault(
+        "calls a function for more at once than may be",
+        Slots,
+        "_take_together",
+        batch_faults.take_all,
+        f"{OF_A_NODE}_they_have_a_worker_for_themselves_and_no_more_than_may_go_together",
+    ),
+    Fault(
+        "calls a function at once for calls that ask for different things",
+        slots,
+        "together",
+        batch_faults.forget_what_differs,
+        faults=WITH_BATCHES,
+        finding="is called with others that have another",
+    ),
+    Fault(
+        "counts the first alone as lost of those that went together",
+        WorkerSlot,
+        "dies",
+        batch_faults.lose_the_first_alone,
+        f"{OF_A_NODE}_a_worker_that_dies_loses_an_attempt_of_each",
+    ),
+    Fault(
+        "loses an attempt of those whose worker is killed for the deadline of another",
+        WorkerSlot,
+        "kept",
+        batch_faults.spare_nobody,
+        f"{OF_A_NODE}_a_deadline_is_of_one_call_and_the_others_begin_again_as_the_same_attempt",
+    ),
+    Fault(
+        "ends one alone of those that are over the limit of their call",
+        TimeLimits,
+        "take_over",
+        batch_faults.end_one_of_them,
+        f"{OF_A_NODE}_their_time_limit_is_one_for_the_call_and_ends_all_of_them",
+    ),
+    Fault(
+        "has tasks go with others and take a slot",
+        NodeLedger,
+        "put",
+        batch_faults.ride_without_a_place,
+        faults=WITH_BATCHES,
+        finding="that go with others are counted",
+    ),
+    Fault(
+        "has calls wait for others beyond their window",
+        dispatch,
+        "opens_at",
+        batch_faults.never_open,
+        f"{BATCHES}_the_first_waits_for_others_for_the_window_and_no_longer",
+    ),
+    Fault(
         "a new leader gives places of which it does not know yet who has them",
         Gates,
         "shut",
@@ -1762,7 +1817,7 @@ def test_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -
     assert found_by_test(fault.found_by) if fault.found_by else found_in_the_world(fault)
 
 
-PLANTED = 275
+PLANTED = 282
 """Of whole nodes and of consensus. Who plants another raises it; a fault that can't be planted any more is replaced."""
 
 

@@ -228,6 +228,15 @@ def test_of_one_key_no_more_run_than_may_whoever_leads(seed: int) -> None:
     assert sum([len(story.starts) for story in rated]) > 20
 
 
+@in_seeds
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_function_is_called_for_no_more_than_may_go_together_and_each_call_ends_as_itself(seed: int) -> None:
+    world = World(seed, nodes=(1, 3, 5)[seed % 3], faults=Faults(batches=0.7))
+    world.run(4.0)
+    world.heal_and_finish()
+    assert world.events["call for several tasks at once"] > 3
+
+
 def test_without_faults_every_task_runs_once_and_once_more_for_each_failure() -> None:
     world = World(101, faults=PEACE)
     world.run(3.0)

@@ -24,12 +24,14 @@ from paceline_protocol.messages.children import (
     Waits,
 )
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
+from paceline_protocol.options import together
 from paceline_protocol.payload import pack_value
 from simulation import tasks
 from simulation.oracle.events import (
     AskedToStop,
     Bound,
     BrokenOff,
+    CalledTogether,
     CalledWith,
     DrainKills,
     Finished,
@@ -66,6 +68,7 @@ class Given:
     outcome: Outcome | None
     leaves_s: float = 0.0
     when_asked: WhenAsked = WhenAsked.GOES_ON
+    number: int = 0  # of those for which one function runs: of the tasks that its worker was given
     waits_for: bytes = b""  # the task whose end it waits for
     went_on_at: float = -inf  # and does no more
 
@@ -83,6 +86,8 @@ class SimulatedWorker:
     clean_at: float = 0.0
     begun: int = 0  # tasks since its start, or passed over
     given: list[tuple[bytes, int]] = field(default_factory=list)  # tasks and attempts, since its start
+    together: int = 0  # of the queue: one function runs for so many
+    asked_of: dict[int, float] = field(default_factory=dict)  # from when on it sees that it is asked to stop which task
     asked: tuple[float, int] | None = None  # from when on it sees that it is asked to stop the task of this number
     dies_at: float = inf  # it was killed, and its node notices by then, behind what it had written
     is_replaced: bool = False  # another was started in its place
@@ -110,7 +115,7 @@ class SimulatedWorker:
     @property
     def waiting(self) -> list[Given]:
         """What it has not begun."""
-        if self.room:
+        if self.room or self.together:
             return []
         return self.queue if self.cleaning_up is not None else self.queue[1:]
 
@@ -138,7 +143,9 @@ class SimulatedWorker:
     @property
     def has_begun(self) -> list[Given]:
         """What it runs."""
-        return self.queue if self.room else self.queue[:1] if self.cleaning_up is None else []
+        if self.room or self.together:
+            return self.queue
+        return self.queue[:1] if self.cleaning_up is None else []
 
     @property
     def is_free(self) -> bool:
@@ -167,6 +174,8 @@ class SimulatedWorker:
         if not self.room:
             others = [each for each in node.workers if each.is_busy(node.world.now) and not each.room]
             node.world.oracle.hear(Bound(node.world.now, node.identity.node_id, len(others), node.slots))
+        if not self.room and any(together(task[4] or {}) for task in run.tasks) and len(self.unread) > len(run.tasks):
+            raise InvariantBroken(f"worker {self.worker_id.hex()} is given what goes together behind other tasks")
         limit = node.world.settings.worker_max_tasks
         if 0 < limit < len(self.given):
             raise InvariantBroken(
@@ -220,6 +229,9 @@ class SimulatedWorker:
             done += [(task_id, attempt, TaskEnd.CANCELLED, b"", 0), *self._begin(node)]
         self._look(now)
         dies = False
+        if self.together and self.queue[0].due <= now:
+            dies = any(given.outcome is None for given in self.queue)
+            done += self._end_together(node) if not dies else []
         while self.cleaning_up is None and self.queue and self.queue[0].due <= now and not dies:
             given = self.queue.pop(0)
             outcome = given.outcome
@@ -242,6 +254,20 @@ class SimulatedWorker:
             world.events["worker killed by its task"] += 1
             world.events["task that its dying worker had not begun"] += len(self.queue)
             node.lose_worker(self)
+
+    def _end_together(self, node: SimulatedNode) -> list[Outcome]:
+        """The function returns that runs for all of these."""
+        done: list[Outcome] = []
+        for given in self.queue:
+            assert given.outcome is not None
+            task_id, attempt, end, payload, _duration_us = given.outcome
+            if given.when_asked == WhenAsked.STOPS and self.asked_of.get(given.number, inf) <= node.world.now:
+                node.world.events["call that stops beside others"] += 1
+                end, payload = int(TaskEnd.CANCELLED), STOPPED
+            node.world.oracle.hear(Finished(node.world.now, task_id, attempt, node.identity.node_id, end, payload))
+            done.append((task_id, attempt, end, payload, 50))
+        self.queue, self.together = [], 0
+        return done
 
     def _step_async(self, node: SimulatedNode) -> None:
         """What runs at once ends in any order."""
@@ -299,7 +325,7 @@ class SimulatedWorker:
         """See whether the task that it runs is asked to stop."""
         if self.asked is None or now < self.asked[0] or self.begun < self.asked[1]:
             return
-        first = self.queue[0] if self.queue and self.cleaning_up is None else None
+        first = self.queue[0] if self.queue and self.cleaning_up is None and not self.together else None
         if first is not None and self.begun == self.asked[1] and first.when_asked != WhenAsked.GOES_ON:
             first.due = now
             if first.when_asked == WhenAsked.STOPS:
@@ -330,8 +356,32 @@ class SimulatedWorker:
                 outcome = (task_id, attempt, *tasks.outcome(name, args, attempt, options), 50)
                 leaves_s = tasks.leaves_s(args, world.rng)
                 self.queue.append(Given(due, task_id, attempt, outcome, leaves_s, when_asked))
+        if not self.room and run.tasks and together(run.tasks[0][4] or {}):
+            return self._begin_together(node, run)
         world.events["async task that begins beside others"] += self.room > 0 and len(self.queue) > len(run.tasks)
         return self._begin(node) if was_idle and not self.room else []
+
+    def _begin_together(self, node: SimulatedNode, run: Run) -> list[Outcome]:
+        """One function is called for all of these but those that are to stop by now. Returns their answers."""
+        world, calls = node.world, tuple([(task[0], task[2]) for task in run.tasks])
+        if len(self.queue) > len(run.tasks) or self.cleaning_up is not None:
+            raise InvariantBroken(f"worker {self.worker_id.hex()} has others beside what goes together")
+        world.events["call for several tasks at once"] += len(calls) > 1
+        world.oracle.hear(CalledTogether(world.now, calls))
+        done: list[Outcome] = []
+        for number, given in enumerate(list(self.queue), self.begun + 1):
+            given.number = number
+            if self.asked_of.get(number, inf) <= world.now:
+                self.queue.remove(given)
+                done.append((given.task_id, given.attempt, TaskEnd.CANCELLED, b"", 0))
+            else:
+                self._starts(node, given.task_id, given.attempt)
+        self.begun += len(calls)
+        self.together = len(self.queue)
+        last = max([given.due for given in self.queue], default=0.0)
+        for given in self.queue:
+            given.due = last
+        return done
 
     def _starts(self, node: SimulatedNode, task_id: bytes, attempt: int) -> None:
         """It begins this one, which says so."""
@@ -418,6 +468,7 @@ class SimulatedChildren:
         if worker is None:
             return
         task_id, attempt = worker.given[number - 1]
+        worker.asked_of.setdefault(number, world.now + world.rng.uniform(0.0, SEEN_WITHIN_S))
         world.oracle.hear(AskedToStop(world.now, task_id, attempt))
         if worker.dies_at < inf:
             return  # it was killed, and does not see it
@@ -442,6 +493,8 @@ class SimulatedChildren:
                 for task_id in sorted(worker.has_for(self._node) - {task.task_id}):
                     self._node.world.events["async task whose worker is killed for another"] += 1
                     self._node.world.oracle.hear(KilledBeside(self._node.world.now, task_id))
+            elif worker.together or any(together(each[4] or {}) for each in worker.unread):
+                self._kills_together(worker, has - {task.task_id})
             elif has - {task.task_id}:
                 raise InvariantBroken(f"worker {worker_id.hex()} is killed for one task, and has another")
             is_for_limit = task.stop_by > task.limit_at
@@ -458,11 +511,24 @@ class SimulatedChildren:
         self._node.world.events[f"worker killed by {why}"] += 1
         worker.dies_at = self._node.world.now + self._node.world.rng.uniform(*NOTICED_S)
 
+    def _kills_together(self, worker: SimulatedWorker, others: set[bytes]) -> None:
+        """A worker is killed for one of those that go together: others are over, too, or may begin again."""
+        core, world = self._node.core, self._node.world
+        assert core is not None
+        slot = core.leader_link.slots.workers[worker.worker_id]
+        for task_id in sorted(others):
+            if task_id in slot.over:
+                world.events["call over its limit with others"] += 1
+                world.oracle.hear(Overran(world.now, task_id, slot.over[task_id].attempt))
+            else:
+                world.events["call whose worker is killed for another"] += 1
+                world.oracle.hear(KilledBeside(world.now, task_id))
+
     def _cut(self, worker: SimulatedWorker) -> None:
         """The drain of its node is over."""
         world = self._node.world
         world.events["worker killed as its node has drained"] += 1
-        for given in worker.queue[:1] if worker.cleaning_up is None else ():
+        for given in worker.has_begun:
             world.oracle.hear(DrainKills(world.now, given.task_id, given.attempt))
         worker.is_cut = True
         worker.dies_at = min(worker.dies_at, world.now + world.rng.uniform(*NOTICED_S))

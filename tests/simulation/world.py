@@ -132,6 +132,7 @@ class World:
         self.limit_rng = random.Random(seed)
         self.has_graphs = self.faults.graphs > 0
         self.graph_rng = random.Random(seed)
+        self.batch_rng = random.Random(seed)
         self.has_queues = self.faults.queues > 0
         self.alters = self.faults.alters > 0
         self.alter_rng = random.Random(seed)

@@ -52,6 +52,7 @@ LEVELS: Final[dict[int, str]] = {
     options.MODULE_SCHEDULES_LEVEL: "schedules that come with modules, and backfills",
     options.GRAPHS_LEVEL: "graphs, and how many of their tasks are where",
     PARKED_LEVEL: "tasks that give their slots back while they wait for others",
+    options.BATCH_LEVEL: "calls that are handed to their function together",
 }
 """Level -> the features that it brought."""
 FEATURE_LEVEL: Final = max(LEVELS)

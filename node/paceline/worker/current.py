@@ -22,11 +22,14 @@ from paceline_protocol.places import units_of
 
 if TYPE_CHECKING:
     from paceline.worker.own_remarks import OwnRemarks, Position
+    from paceline.worker.stop_requests import StopRequests
     from paceline.worker.task_output import TaskLog
 
 HERE: ContextVar[Running | None] = ContextVar("paceline_task", default=None)
 """In a worker that runs many tasks at once: that which runs in this context."""
 
+together: tuple[CalledTogether, ...] = ()
+"""The tasks for which one function runs here. Set by the worker."""
 run: tuple[memoryview, int, Sequence[Assignment]] | None = None
 """The numbers of this worker, how many tasks it had begun before, and those that it runs now. Set by the worker."""
 has_waited: set[str] = set()
@@ -48,7 +51,8 @@ class CurrentTask:
     from 1 on; those before it were lost with their workers, or failed and are tried again. ``deadline_ms``: when it
     ends at the latest, in milliseconds since 1970 by the clock of its leader; 0 if it has no deadline. ``units``: the
     numbers of those units that it has, by resource, as ``{"gpu": (0, 2)}``; of what it ``needs`` whose units have
-    some."""
+    some. ``batch``: all calls that its function was called with at once, in the order of their arguments, itself among
+    them; empty for a task without ``batch``."""
 
     __slots__ = ("_number", "_numbers", "attempt", "deadline_ms", "id", "name", "units")
 
@@ -69,6 +73,11 @@ class CurrentTask:
         self.units = units_of(units)
         self._numbers = numbers
         self._number = number
+
+    @property
+    def batch(self) -> tuple[CurrentTask, ...]:
+        """All that its function was called with at once, in the order of its lists; empty without ``@task(batch=)``."""
+        return ()
 
     @property
     def cancelled(self) -> bool:
@@ -113,9 +122,41 @@ class CurrentTask:
         return f"<task {self.name} {self.id}, attempt {self.attempt}>"
 
 
+class CalledTogether(CurrentTask):
+    """One of the calls that a function with ``batch`` was called with."""
+
+    __slots__ = ("_stop_requests", "options")
+
+    def __init__(self, assignment: Assignment, numbers: Sequence[int], number: int, requests: StopRequests) -> None:
+        task_id, attempt, name, _args, options = assignment
+        super().__init__(task_id.hex(), name, attempt, (options or {}).get("deadline", 0), numbers, number)
+        self._stop_requests = requests
+        self.options = options or {}
+
+    @property
+    def batch(self) -> tuple[CurrentTask, ...]:
+        return together
+
+    @property
+    def cancelled(self) -> bool:
+        return self._stop_requests.is_asked_of(self._number)
+
+
+def begin_together(numbers: memoryview, first: int, assignments: Sequence[Assignment], requests: StopRequests) -> None:
+    """One function runs for these from now on, which have these numbers; none: it has ended."""
+    global run, together
+    run = None if not assignments else (numbers, first + len(assignments) - 2, assignments[:1])
+    together = tuple(
+        CalledTogether(assignment, numbers, first + index, requests) for index, assignment in enumerate(assignments)
+    )
+    requests.begin_together(range(first, first + len(assignments)))
+
+
 def current_task() -> CurrentTask | None:
     """The task that runs here, of many at once that in whose coroutine or thread this is called; None where none runs,
-    as in a function that is called directly."""
+    as in a function that is called directly. Of a function that is called for several calls at once, the first."""
+    if together:
+        return together[0]
     if run is None:
         here = HERE.get()
         return None if here is None else here.current
@@ -147,17 +188,21 @@ def running_id() -> tuple[bytes, str] | None:
 
 def progress(done: float, total: float | None = None, text: str = "") -> None:
     """``current_task().progress(...)``; where no task runs, as in a function that is called directly, it looks at its
-    arguments and does nothing."""
-    position, task = _position(done, total, text), current_task()
-    if task is not None:
+    arguments and does nothing. Of a function that is called for several calls at once it is said of all of them."""
+    position = _position(done, total, text)
+    for task in _current_tasks():
         task._say(position)
 
 
 def heartbeat() -> None:
-    """``current_task().heartbeat()``; where no task runs it does nothing."""
-    task = current_task()
-    if task is not None:
+    """``current_task().heartbeat()``; where no task runs it does nothing. Of several calls, as for progress()."""
+    for task in _current_tasks():
         task.heartbeat()
+
+
+def _current_tasks() -> Sequence[CurrentTask]:
+    task = current_task()
+    return together or ((task,) if task is not None else ())
 
 
 def printed(text: str) -> None:
@@ -196,7 +241,20 @@ def _number(name: str, value: Any) -> int | float:
 
 def options() -> Options | None:
     """Those of the task that runs here, as ``parent_deadline.py`` has it."""
+    if together:
+        return _common_options()
     found, here = _running(), HERE.get()
     if found is not None:
         return found[0][ASSIGNMENT_OPTIONS]
     return None if here is None else here.assignment[ASSIGNMENT_OPTIONS]
+
+
+def _common_options() -> Options:
+    """Of several calls for which one function runs: what it submits may be for each of them. So it has the latest of
+    their deadlines, if all have one, and their graph, if they have the same."""
+    each = [task.options for task in together]
+    common: Options = {key: value for key, value in each[0].items() if all(one.get(key) == value for one in each)}
+    deadlines = [one.get("deadline", 0) for one in each]
+    if all(deadlines):
+        common["deadline"] = max(deadlines)
+    return common

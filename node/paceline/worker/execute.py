@@ -24,6 +24,7 @@ from paceline.codecs import build
 from paceline.errors import Cancelled, Retry, UnknownTask
 from paceline.importing import import_own
 from paceline.worker.alarm import Alarm
+from paceline.worker.current import begin_together
 from paceline.worker.registry import tasks
 from paceline.worker.soft_limit import SoftLimits
 from paceline.worker.stop_requests import StopRequests, raise_cancelled
@@ -50,6 +51,7 @@ from paceline_protocol.payload import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from paceline.worker.batches import BatchSignature
     from paceline.worker.loop import Loop
     from paceline_protocol.messages.records import Assignment
 
@@ -134,6 +136,83 @@ class TaskRunner:
         except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
             return FAILED, pack_failure(error, name)
 
+    def execute_together(
+        self, name: str, calls: Sequence[Assignment], first: int
+    ) -> list[tuple[Assignment, int, object]]:
+        """(call, TaskEnd or MAY_RETRY, payload) for each of these, whose function is called once; of what SUCCEEDED, in
+        place of the payload, the value that is to be :meth:`packed`. ``first``: the number of the first of them."""
+        ends: dict[int, tuple[int, object]] = {}
+        bound: list[dict[str, object]] = []
+        begun: list[int] = []
+        signature = _signature_of(name)
+        for index, (_id, _attempt, _name, packed_args, options) in enumerate(calls):
+            if self._stop_requests.is_asked_of(first + index):
+                ends[index] = CANCELLED, b""
+                continue
+            try:
+                if options is not None and may_have_results(options):
+                    args, kwargs = import_own("paceline.worker.inputs").args_with_results(packed_args, options)
+                else:
+                    args, kwargs = unpack_args(packed_args, None, build)
+                bound.append(signature.bind(args, kwargs))
+                begun.append(index)
+            except BaseException as error:  # noqa: BLE001 - it ends that call, and no other
+                ends[index] = FAILED, pack_failure(error)
+        if begun:
+            returned = self._call_together(name, bound, calls[begun[0]][4])
+            for place, index in enumerate(begun):
+                found: object = returned if isinstance(returned, BaseException) else returned[place]
+                if not isinstance(found, BaseException):
+                    ends[index] = SUCCEEDED, found
+                elif self._stop_requests.is_asked_of(first + index) and is_stop(found):
+                    ends[index] = CANCELLED, STOPPED
+                else:
+                    ends[index] = failed(found, calls[index][4])
+        return [(call, *ends[index]) for index, call in enumerate(calls)]
+
+    def _call_together(
+        self, name: str, bound: Sequence[dict[str, object]], options: Options | None
+    ) -> list[object] | BaseException:
+        """What a function returns for each of these calls, or the exception that it raises for all of them."""
+        try:
+            task = _tasks[name]
+            try:
+                args, kwargs = _signature_of(name).columns(bound)
+                soft_limit_s = 0.0 if options is None else options.get("soft_time_limit", 0) / 1_000
+                if options is not None and soft_limit_s:
+                    value = self._call_struck(task.function, args, kwargs, options)
+                else:
+                    value = task.function(*args, **kwargs)
+                if type(value) is CoroutineType:
+                    value = self._run_coroutine(value, soft_limit_s)
+            finally:
+                if _handler_of(_SIGALRM) is not _DEFAULT or self._looks_after_each:
+                    self._alarm.end(name)
+            if _getpid() == self._pid:
+                found: list[object] = import_own("paceline.worker.batches").results_of(name, value, len(bound))
+                return found
+        except BaseException as error:  # noqa: BLE001 - it is the outcome of each
+            try:  # as in execute()
+                if not self._alarm.is_of_module and setitimer(ITIMER_REAL, 0)[0] > 0:
+                    self._alarm.tell(name)
+            except BaseException:  # noqa: BLE001, S110 - it ends by its first strike
+                pass
+            if _getpid() != self._pid:
+                end_fork(error)
+            return error
+        return end_fork(None)
+
+    def packed(self, name: str, value: object) -> tuple[int, bytes]:
+        """(TaskEnd, payload) of what a task returned."""
+        try:
+            return SUCCEEDED, pack_value(value, self._payload_limit_bytes, WITH_CLASSES)
+        except BaseException as error:  # noqa: BLE001 - a result that can't be sent is an outcome too
+            return FAILED, pack_failure(error, name)
+
+    def begin_together(self, numbers: memoryview, first: int, calls: Sequence[Assignment]) -> None:
+        """One function is to run for these, which have the numbers from ``first`` on; none: it has ended."""
+        begin_together(numbers, first, calls, self._stop_requests)
+
     def _call_struck(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> Any:
         """The result of a function in which something may strike, as it runs."""
         if options.get("cancel_raises"):
@@ -176,6 +255,12 @@ class TaskRunner:
         except BaseException:  # noqa: BLE001 - as in execute()
             if not self._alarm.is_of_module:
                 setitimer(ITIMER_REAL, 0)
+
+
+def _signature_of(name: str) -> BatchSignature:
+    signature = _tasks[name].batch_signature
+    assert signature is not None, "that is why it is called so"
+    return signature
 
 
 def is_stop(error: BaseException) -> bool:

@@ -41,14 +41,15 @@ from paceline.importing import import_own, importing
 from paceline.line_writer import LogHandler
 from paceline.log_formats import JsonFormatter, TextFormatter
 from paceline.parent_deadline import PARENT
+from paceline.stop_signal import ASKED_NUMBERS
 from paceline.worker import current
 from paceline.worker.ending import end_in_time
 from paceline.worker.execute import TaskRunner, describe, format_traceback, read_no_devices
 from paceline.worker.own_remarks import OwnRemarks
 from paceline.worker.own_waits import OwnWaits
 from paceline.worker.parent import EXIT_PARENT_GONE, allow_open_files, die_with_parent
-from paceline.worker.registry import async_names, defaults, load_module, schedules, tasks
-from paceline.worker.stop_requests import StopRequests
+from paceline.worker.registry import async_names, batched_names, defaults, load_module, schedules, tasks
+from paceline.worker.stop_requests import ASKED, StopRequests
 from paceline.worker.task_output import prepare_log, watch
 from paceline_protocol.codec import (
     MAX_FRAME_BYTES,
@@ -75,7 +76,7 @@ from paceline_protocol.messages.children import (
 )
 from paceline_protocol.messages.records import Assignment, Outcome, TaskEnd
 from paceline_protocol.messages.trace import Stage, Trace
-from paceline_protocol.options import is_traced
+from paceline_protocol.options import is_traced, together
 from paceline_protocol.payload import trim
 from paceline_protocol.stream import FrameReader, pack_frame
 
@@ -90,7 +91,8 @@ FLUSH_AFTER_NS: Final = 1_000_000
 FLUSH_AFTER_BYTES: Final = 1024 * 1024
 SEND_DEADLINE_S = 60
 READ_BYTES: Final = 65_536
-BEGUN_BYTES = 32
+BEGUN_BYTES: Final = 8 * (ASKED + ASKED_NUMBERS)
+_SUCCEEDED: Final = int(TaskEnd.SUCCEEDED)
 _PASSED_OVER: Final = int(TaskEnd.CANCELLED)
 
 _OUTCOME_OVERHEAD_BYTES: Final = 64
@@ -122,6 +124,7 @@ class Worker:
         self._runner = TaskRunner(limit_bytes, StopRequests(begun))
         self._remarks = current.remarks = OwnRemarks(lambda frame: _send_aside(link, frame), lambda: _has_room(link))
         self._traces = b""  # of sampled tasks whose outcomes wait to leave
+        self._batched = batched_names()
         self._last_ns: dict[str, int] = {}  # how long each task took the last time; bounded by the registry
 
     def serve(self) -> None:
@@ -179,7 +182,57 @@ class Worker:
             _logger.error("a %s from the node was ignored: a worker does not take it", cls.__name__)
         return True
 
+    def _run_batches(self, assignments: Sequence[Assignment]) -> None:
+        """Some of these are of functions that are called for several calls at once. Those that may go together are all
+        that their node sends then (``core/work/slots.py``); a call that asks for no ``batch`` goes alone."""
+        common = [(each[2], together(each[4] or {})) for each in assignments]
+        if common[0][0] in self._batched and common[0][1] and len(set(common)) == 1:
+            self._run_together(assignments)
+            return
+        for assignment in assignments:
+            if assignment[2] in self._batched:
+                self._run_together([assignment])
+            else:
+                self._run([assignment])
+
+    def _run_together(self, calls: Sequence[Assignment]) -> None:
+        """Call the function of these calls once, for all of them but those that somebody wants cancelled by now: what
+        is taken back none of them can be, as they begin together."""
+        runner, begun, first, name = self._runner, self._begun, self._begun_number + 1, calls[0][2]
+        self._begun_number = begun[0] = first + len(calls) - 1
+        self._unsent = []
+        runner.begin_together(begun, first, calls)
+        started_ns = monotonic_ns()
+        ends = runner.execute_together(name, calls, first)
+        ended_ns = monotonic_ns()
+        runner.begin_together(begun, first, ())
+        ran_us = (ended_ns - started_ns) // 1000
+        outcomes: list[Outcome] = []
+        waiting_bytes = 0
+        for (task_id, attempt, _name, _args, options), state, found in ends:
+            end, payload = state, found
+            if state == _SUCCEEDED:
+                end, payload = runner.packed(name, found)
+            assert isinstance(payload, bytes), "else it has succeeded"
+            if outcomes and waiting_bytes + len(payload) > FLUSH_AFTER_BYTES:
+                self._send_done(outcomes, calls)
+                outcomes, waiting_bytes = [], 0
+            outcomes.append((task_id, attempt, end, payload, ran_us))
+            waiting_bytes += len(payload) + _OUTCOME_OVERHEAD_BYTES
+            if options is not None and is_traced(options):
+                self._trace(task_id, started_ns, ended_ns)
+        if not runner.has_left:
+            self._send_done(outcomes, calls)
+            return
+        self._send_done(outcomes, calls, CleaningUp)
+        runner.clean_up(name)
+        self._send_done([(calls[-1][0], calls[-1][1], _PASSED_OVER, b"", 0)], calls)
+
     def _run(self, assignments: Sequence[Assignment]) -> None:
+        batched = self._batched
+        if batched and not batched.isdisjoint([each[2] for each in assignments]):
+            self._run_batches(assignments)
+            return
         runner = self._runner
         begun, number = self._begun, self._begun_number
         current.run = begun, number, assignments

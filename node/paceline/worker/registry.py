@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from paceline.client import Future, Mapped, Unordered
     from paceline.client.mapping import MapBounds
     from paceline.schedules import Schedules
+    from paceline.worker.batches import BatchSignature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +67,7 @@ class Task(Generic[P, R]):
         self.priority = chosen.priority
         self.wire_options = chosen.wire_options
         self.run_in: str | None = None
+        self.batch_signature: BatchSignature | None = None  # of a function that is called for several calls at once
         self.schedules: tuple[OwnSchedule, ...] = ()
         # Options that stand in the arguments of its calls.
         self.argument_options: dict[str, Parameter | Parameters] = {}
@@ -112,14 +114,21 @@ class Task(Generic[P, R]):
     def _with(self, chosen: TaskOptions) -> Task[P, R]:
         changed = Task(self.function, self.name, chosen)
         changed.run_in, changed.argument_options = self.run_in, self.argument_options
+        changed.batch_signature = self.batch_signature
         _check_thread(changed)
         _check_limit(changed)
+        if self.batch_signature is None and "batch" in (changed.wire_options or {}):
+            raise ConfigError(
+                f"{self.name} is called for one call at a time; give batch to its @task, whose function then gets lists"
+            )
         return changed
 
     @property
     def is_async(self) -> bool:
-        """Whether many of it can run at once in one worker."""
-        return self.run_in == THREAD or inspect.iscoroutinefunction(self.function)
+        """Whether many of it can run at once in one worker. What is called for several calls at once has a worker for
+        itself."""
+        is_async = self.run_in == THREAD or inspect.iscoroutinefunction(self.function)
+        return is_async and self.batch_signature is None
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         # A function is pickled by its module and name, and there the decorator has left this object in its place.
@@ -221,6 +230,11 @@ def _announced(task: Task[..., Any]) -> Options | None:
 def async_names() -> tuple[str, ...]:
     """Those of the tasks of this process of which many can run at once in one worker."""
     return tuple(sorted(name for name, each in tasks.items() if each.is_async))
+
+
+def batched_names() -> frozenset[str]:
+    """Those of the tasks of this process whose functions are called for several calls at once."""
+    return frozenset(name for name, each in tasks.items() if each.batch_signature is not None)
 
 
 def check_module(spec: str) -> None:
@@ -340,6 +354,10 @@ def _register(
         registered.argument_options["limit_key"] = Parameters(function, limit_by, "limit_by")
     _check_thread(registered)
     _check_limit(registered)
+    if "batch" in (registered.wire_options or {}):
+        registered.batch_signature = import_own("paceline.worker.batches").BatchSignature(task_name, function)
+    elif "batch_window" in (registered.wire_options or {}):
+        raise ConfigError(f"{task_name} has batch_window and no batch; give both, or leave batch_window out")
     registered.execution = getattr(sys.modules.get(function.__module__), "__spec__", None)
     known = tasks.get(registered.name)
     if known is not None and _origin(known.function) != _origin(function) and not _is_from_before(known, registered):
@@ -451,6 +469,10 @@ def _check_thread(checked: Task[..., Any]) -> None:
             "a plain def"
         )
     options = checked.wire_options or {}
+    if "batch" in options:
+        raise ConfigError(
+            f'{checked.name} has run_in="thread" and batch, which has a worker for itself; leave one of them out'
+        )
     for key in ("soft_time_limit", "cancel_raises"):
         if options.get(key):
             raise ConfigError(

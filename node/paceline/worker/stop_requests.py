@@ -8,6 +8,9 @@ in looks by itself (``current.py``).
 A signal that comes just before the main thread begins to wait in a system call ends no wait, and nobody looks. So the
 worker writes down what it has seen, and until then its node sends another signal with each Beat.
 
+Of several tasks for which one function runs each may be asked to stop, so that their numbers stand in that memory one
+beside the other. Nothing strikes in the function while any of them is wanted: only when all of them are to stop.
+
 Not among the compiled modules, for the reason that is given there.
 """
 
@@ -19,12 +22,13 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from paceline.errors import Cancelled
-from paceline.stop_signal import STOP_SIGNAL
+from paceline.stop_signal import ASKED_NUMBERS, STOP_SIGNAL
 
 BEGUN: Final = 0
 STOP: Final = 2
 SEEN: Final = 3
 RUNS: Final = 3
+ASKED: Final = 4
 """Where they stand among the numbers of ``begun_tasks.py``."""
 
 
@@ -34,12 +38,24 @@ class StopRequests:
     def __init__(self, numbers: memoryview) -> None:
         self._numbers = numbers
         self._strike: Callable[[], object] | None = None  # in the task that runs, once
+        self._together = range(0)  # the numbers of those for which one function runs
         signal.signal(STOP_SIGNAL, self._look)
 
     @property
     def is_asked(self) -> bool:
-        """Whether the task that runs, or has just run, is asked to stop."""
+        """Whether the task that runs, or has just run, is asked to stop; of several at once, all of them."""
+        if self._together:
+            return all(map(self.is_asked_of, self._together))
         return self._numbers[STOP] == self._numbers[BEGUN] != 0
+
+    def begin_together(self, numbers: range) -> None:
+        """One function runs for these tasks from now on; range(0): for one again."""
+        self._together = numbers
+
+    def is_asked_of(self, number: int) -> bool:
+        """Whether the task of this number is asked to stop: one of several for which one function runs, or is about
+        to."""
+        return self._numbers[ASKED + number % ASKED_NUMBERS] == number
 
     def call(
         self,

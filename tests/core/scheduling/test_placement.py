@@ -269,7 +269,9 @@ def test_whatever_comes_and_goes_no_node_is_over_committed_and_what_can_run_does
     for task in waiting:
         assert not any(
             ledger.slots
-            and (task.options is None or cluster.live.queues.placement_of(task.options).is_met_by(ledger.room))
+            and (
+                task.options is None or cluster.live.queues.placement_of(task.name, task.options).is_met_by(ledger.room)
+            )
             for ledger in cluster.live.ledgers.values()
         ), f"{task.wire_options} waits though a node could run it"
 

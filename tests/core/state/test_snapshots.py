@@ -25,7 +25,7 @@ from paceline.core.state.snapshots import (
 )
 from paceline.core.state.table import TaskTable
 from paceline_protocol.codec import encode_calls, encode_kept, encode_outcomes, encode_requeued, join_ids
-from paceline_protocol.limits import MAX_INT, MAX_NAME_CHARS, MAX_QUEUE_CHARS
+from paceline_protocol.limits import BATCH_WINDOW_S, MAX_INT, MAX_NAME_CHARS, MAX_QUEUE_CHARS
 from paceline_protocol.messages.consensus import EntryKind
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.moments import FROM_NOW_MAX_MS, MOMENT_MAX_MS
@@ -247,6 +247,7 @@ def test_no_task_takes_more_than_twice_of_what_counts_for_it() -> None:
     options |= {"graph": KEY_CHARS * "\U0001f600"}
     options |= {"tags": ",".join(MANY_NAMES), "needs": ",".join([f"{name}={AMOUNT_MAX}" for name in MANY_NAMES])}
     options |= {"units": "gpu=0", "affinity": KEY_CHARS * "\U0001f600", "affinity_wait": FROM_NOW_MAX_MS}
+    options |= {"batch": 0, "batch_window": 1_000 * BATCH_WINDOW_S}
     options |= {"max_running": MAX_RUNNING, "rate": HIGHEST_RATE} | dict.fromkeys(
         ("limit_key", "limit_by"), KEY_CHARS * "\U0001f600"
     )

@@ -55,6 +55,13 @@ class CalledWith(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CalledTogether(Event):
+    """A worker calls a function once for these tasks. ``calls``: their ids and names."""
+
+    calls: tuple[tuple[bytes, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeadAsked(Event):
     """A client wants a dead task requeued, or else discarded."""
 

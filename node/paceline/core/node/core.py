@@ -326,6 +326,8 @@ class NodeCore:
                 return -inf
             if leader.due < due:
                 due = leader.due
+            if leader.dispatcher.opens_at < due:
+                due = leader.dispatcher.opens_at
         return due if due < self._pacing.effects_at else self._pacing.effects_at
 
     def is_moment_due(self, now: float) -> bool:
@@ -347,6 +349,9 @@ class NodeCore:
                 self._pacing.after(AT_ONCE, now)
         if role.leader is not None and now >= role.leader.due:
             self._pacing.after(AT_ONCE, now)
+        if role.leader is not None and now >= role.leader.dispatcher.opens_at:
+            role.leader.dispatcher.opens_at = inf  # until it hands out again, which may have to wait for the log
+            self._pacing.after(ANSWER, now)
         if self._deadlines.is_moment_due(now) and role.leader is not None:
             role.leader.meet_moments(now)
             self._pacing.after(AT_ONCE, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from paceline.core.scheduling.placed_lanes import opens_at
 from paceline_protocol.errors import PayloadError
 from paceline_protocol.messages.records import EndRecord, TaskEnd
 from paceline_protocol.messages.work import Availability
@@ -17,6 +18,7 @@ from paceline_protocol.rates import shown_rate
 
 if TYPE_CHECKING:
     from paceline.core.scheduling.credits import NodeLedger
+    from paceline.core.scheduling.lanes import Lane
     from paceline.core.scheduling.leader import Leader
     from paceline.core.scheduling.placement import Requirements
     from paceline.core.scheduling.recording import Recording
@@ -249,6 +251,16 @@ def _who_is_away(leader: Leader, name: str, placement: Requirements) -> str:
     return f". Of those that have all of it node {' and node '.join(away[:NODES_TOLD])}" if away else ""
 
 
+def _waits_for_others(lane: Lane | None, task: Task, placement: Requirements, now: float) -> str:
+    """Of a task that waits in a lane for others that are to go with it; "" if it does not."""
+    if lane is None or task.runs_alone or not placement.window_s or (at := opens_at(lane, placement)) <= now:
+        return ""
+    return (
+        f"it waits for others that its function is to be called with, {at - now:.3f} s more at most: "
+        f"{lane.lanes.count} are there, of {placement.batch}"
+    )
+
+
 def _waits_for(ids: list[bytes]) -> str:
     if not ids:
         return "a task that it depends on did not succeed, and that is being written to the log"
@@ -334,7 +346,7 @@ def _why(leader: Leader, task: Task, now: float) -> str:
             f"{queue.name}, or without --queues"
         )
     if task.options is not None and task.options.is_placed:
-        placement = tasks.queues.placement_of(task.options)
+        placement = tasks.queues.placement_of(task.name, task.options)
         takers = [ledger for ledger in takers if ledger.slots]
         if (lack := _lacks_room(task.name, placement, takers)) is not None:
             return lack + _who_is_away(leader, task.name, placement)
@@ -345,6 +357,8 @@ def _why(leader: Leader, task: Task, now: float) -> str:
             return (
                 f"it waits for a place on node {preferred}, which is best by its affinity, {left_s:.1f} s more at most"
             )
+        if waits := _waits_for_others(tasks.lane_of(task), task, placement, now):
+            return waits
     slots = sum(ledger.slots for ledger in takers)
     if not slots:
         return f"no worker is ready that could run {task.name}"

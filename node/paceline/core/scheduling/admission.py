@@ -25,7 +25,7 @@ from paceline.core.measures.traces import Traces
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
-from paceline.core.scheduling.placement import PLACEMENTS_LIMIT
+from paceline.core.scheduling.placement import PLACEMENTS_LIMIT, key_in
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.scheduling.releases import Releases
@@ -40,7 +40,7 @@ from paceline_protocol.keyed import key_of
 from paceline_protocol.limits import MAX_FRAME_BYTES, MAX_GRAPHS, MAX_QUEUES
 from paceline_protocol.messages.client import Read, Refusal, Submit, Wait
 from paceline_protocol.messages.records import CALL_NAME, CALL_OPTIONS, Call, Options
-from paceline_protocol.options import DEFAULT_QUEUE, contradiction, is_by_name
+from paceline_protocol.options import DEFAULT_QUEUE, contradiction, is_by_name, together
 
 SUBMIT_LIMIT_BYTES: Final = MAX_FRAME_BYTES - (1 << 20)
 """The entry that holds the calls, with its moments made absolute, must fit into an Append, which is one frame too."""
@@ -60,7 +60,7 @@ EXPIRED: Final = (
 
 _LIMITS: Final = frozenset(("max_running", "rate"))
 """Options that say how many may run, or start."""
-_PLACING: Final = frozenset(("needs", "tags", "affinity"))
+_PLACING: Final = frozenset(("needs", "tags", "affinity", "batch"))
 """Options that say on which nodes a call may run, or is best."""
 
 
@@ -172,9 +172,13 @@ class Admission:
         if options and "graph" in options and not tasks.graphs.has_room_for(options["graph"]):
             return Refusal.QUEUE_FULL, f"{MAX_GRAPHS} graphs have tasks that have not ended, which is the most"
         if options and not _PLACING.isdisjoint(options):
-            asked = [options.get(key, "") or "" for key in ("tags", "needs", "affinity")]
-            if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), *asked):
-                why = f"tasks ask for {PLACEMENTS_LIMIT} different tags, needs and parts of affinities, the most"
+            tags, needs, affinity = [options.get(key, "") or "" for key in ("tags", "needs", "affinity")]
+            place = key_in(name, tags, needs, affinity, together(options))
+            if not tasks.queues.has_room_to_place(options.get("queue", DEFAULT_QUEUE), place):
+                why = (
+                    f"tasks ask for {PLACEMENTS_LIMIT} different tags, needs and parts of affinities, or go together "
+                    "by as many names and options, the most"
+                )
                 return Refusal.QUEUE_FULL, why
         if options and not _LIMITS.isdisjoint(options) and (no_room := tasks.gates.refusal(name, resolve(options))):
             return Refusal.QUEUE_FULL, no_room
@@ -223,6 +227,9 @@ class Admission:
                 f"calls of {name!r} are limited by {options['limit_by']}, and a call by name does not know what that "
                 "is: submit the task itself, or give its value as limit_key, or None as limit_key for a call without"
             )
+        if options and "batch" in options and self._tasks.is_served(name) and "batch" not in self._defaults.of(name):
+            why = f"{name!r} is called for one call at a time; leave batch out, or give it to its @task"
+            return Refusal.BAD_REQUEST, why
         wrong = contradiction(options) if options else ""
         if not wrong:
             return None

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from paceline.core.scheduling.admission import Admission
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
+from paceline.core.scheduling.placement import key_of
 from paceline.core.scheduling.recording import Recording
 from paceline.core.state.table import TaskTable
 from paceline.core.state.task import Task
@@ -126,11 +127,7 @@ class AlterRequests:
             moved = task.altered(queue, task.priority, is_held=False).options
             if moved is not None and self._tasks.gates.refusal(task.name, moved):
                 return False
-        return (
-            options is None
-            or not options.is_placed
-            or queues.has_room_to_place(queue, options.tags, options.needs, options.affinity)
-        )
+        return options is None or not options.is_placed or queues.has_room_to_place(queue, key_of(task.name, options))
 
     def have_been_altered(self, alterations: list[Alteration], now: float) -> None:
         """The log says this now."""

@@ -17,6 +17,10 @@ A task that waits for another one has given its slot back, and is *parked* (``wo
 and takes no slot: all that is said here of what a node holds is said of the others. Meanwhile a node gets no spare task
 that is not short: it would begin at once when the next task is parked, and before what that waits for.
 
+Calls that are handed to their function together take one slot: the first of them is charged, and the others *ride*
+with it. A later leader, which adopts them, does not know which went together, and takes as many for one call as may
+have been.
+
 A node has one ledger more if it runs many tasks at once in a worker: of those tasks, which have slots of their own.
 There it holds what its workers run at once, and nothing beyond: such a task does not wait for the end of another, so
 that none has to stand by. Neither ledger counts what is in the other: however many tasks of one kind there are, they
@@ -54,6 +58,8 @@ LOSSES_IN_A_ROW: Final = 3
 """After so many ends of workers and no end of a task, a node is given a task only if no other has credit for it. A
 machine on which every task crashes would be free again at once each time, and so attract those of all others."""
 
+RIDES: Final = 0
+"""What a task is expected to take that goes with another. No other is expected to take nothing."""
 ASYNC_SUFFIX: Final = " async"
 """No node id has a space."""
 _NO_CREDIT: Final = (0, -1)  # in tasks, and in time
@@ -88,6 +94,7 @@ class NodeLedger:
         "parked_long",
         "queues",
         "rank",
+        "riding",
         "room",
         "seats",
         "slots",
@@ -116,6 +123,7 @@ class NodeLedger:
         self.parked_cost_us = 0  # of these alone
         self.parked_long = 0
         self.cost_us = 0
+        self.riding = 0  # of those that it holds: they go with others, and take no slot
         self.on_way_bytes = 0  # of arguments, given to the node and not known to have arrived
         self._window_bytes = window_bytes
         self._sent: deque[tuple[int, int]] = deque()  # (number of the last, bytes) of the Dispatches of a part
@@ -152,6 +160,7 @@ class NodeLedger:
             self._long += 1
         if task.options is not None and task.options.is_placed:
             self.room.take(task.options.amounts)
+            self.riding += cost_us == RIDES
 
     def give(self, task: Task, cost_us: int) -> None:
         """The node is given a task that is to be sent there; see put()."""
@@ -211,8 +220,8 @@ class NodeLedger:
 
     @property
     def busy(self) -> int:
-        """How many tasks it holds that are not parked."""
-        return len(self.held) - len(self.parked)
+        """How many tasks it holds that are not parked, and do not ride with others."""
+        return len(self.held) - len(self.parked) - self.riding
 
     def take(self, task: Task) -> None:
         """The node has answered for a task that it was given."""
@@ -226,6 +235,7 @@ class NodeLedger:
             self._long -= 1
         if task.options is not None and task.options.is_placed:
             self.room.give_back(task.options.amounts)
+            self.riding -= task.cost_us == RIDES
         self.moved()
 
     def overdue(self, now: float) -> list[Task]:
@@ -235,12 +245,14 @@ class NodeLedger:
             return []
         overdue: list[Task] = []
         limit = self.slots + len(self.parked) + ASKED_BACK_TASKS
+        riding = 0
         for task in islice(self.held.values(), limit):  # in the order in which they were sent
             if task.sent_at > now - OVERDUE_S:
                 break
             if task.is_dispatched and task.id not in self.parked:
                 overdue.append(task)
-        if len(overdue) <= self.slots:
+                riding += task.cost_us == RIDES
+        if len(overdue) - riding <= self.slots:
             return []
         if not self._is_stuck:
             self._is_stuck = True
@@ -269,7 +281,7 @@ class NodeLedger:
 
     def has_place(self) -> bool:
         """Whether it holds less than its slots and spare tasks."""
-        return len(self.held) < self._count_limit
+        return len(self.held) - self.riding < self._count_limit
 
     def has_time(self, cost_us: int) -> bool:
         """Whether it may even beyond its number of tasks, since all that it holds is short."""

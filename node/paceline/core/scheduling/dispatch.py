@@ -13,13 +13,15 @@ from math import inf
 from typing import Final
 
 from paceline.core.measures.durations import UNKNOWN_US, Durations
+from paceline.core.scheduling.credits import RIDES
 from paceline.core.scheduling.lanes import Lane
 from paceline.core.scheduling.live_tasks import LiveTasks
-from paceline.core.scheduling.placed_lanes import keep_nodes, waits_for_preferred, with_room
+from paceline.core.scheduling.placed_lanes import keep_nodes, opens_at, waits_for_preferred, with_room
 from paceline.core.scheduling.placement import Requirements, Room
 from paceline.core.scheduling.queue_turns import QueueTurns
 from paceline.core.scheduling.queues import Queue
 from paceline.core.state.task import Task
+from paceline_protocol.limits import BATCHED_BYTES
 from paceline_protocol.messages.records import PRIORITY_MAX
 
 TOGETHER_US: Final = 500
@@ -43,11 +45,13 @@ class Given:
 
 
 class Dispatcher:
-    """Hands out the leader's tasks. ``durations``: how long tasks run, as far as is known."""
+    """Hands out the leader's tasks. ``durations``: how long tasks run, as far as is known. ``opens_at``: when the first
+    of those that wait for others to go with them waits no longer; inf if none does."""
 
     def __init__(self, tasks: LiveTasks) -> None:
         self.durations = Durations()
         self._tasks = tasks
+        self.opens_at = inf
         self._only_unlogged = False
         self._kept: list[Room] = []  # of nodes that are kept for one lane each (placement.py)
 
@@ -60,6 +64,7 @@ class Dispatcher:
         """Hand out tasks while there is credit: of several queues in turn, of one by priority, then by age.
         ``only_unlogged``: of the tasks that need no log alone."""
         self._only_unlogged = only_unlogged
+        self.opens_at = inf
         given = Given()
         queues = self._tasks.queues_with_work()
         if self._tasks.queues.has_placed:
@@ -153,22 +158,38 @@ class Dispatcher:
     def _give_placed(
         self, task: Task, lane: Lane, placement: Requirements, cost_us: int, given: Given, now: float
     ) -> int:
-        """Give a lane's next task to the least loaded node that has room for it (``placement.py``). Returns 1; 0 if
-        there is none."""
+        """Give a lane's next task to the least loaded node that has room for it (``placement.py``), and with it those
+        that are handed to their function with it. Returns how many; 0 if there is none, or they wait for others."""
+        if placement.window_s and not task.runs_alone and (at := opens_at(lane, placement)) > now:
+            self.opens_at = min(self.opens_at, at)
+            return 0
         ledger = with_room(lane, placement, task, cost_us, now)
         if ledger is None:
             if not waits_for_preferred(lane, task, now):
                 lane.lacking_since = min(lane.lacking_since, now)
             return 0
         lane.lacking_since = inf
-        if not self._tasks.hand_out(task, lane, ledger, cost_us, now):
-            given.starting.append(task)
-        else:
-            if task.options is not None and task.options.is_traced:
-                given.traced.append(task.id)
-            given.by_ledger.setdefault(ledger.key, []).append(task)
+        limit = 1 if task.runs_alone else placement.batch
+        count = sent_bytes = 0
+        while True:
+            if not self._tasks.hand_out(task, lane, ledger, cost_us, now):
+                given.starting.append(task)
+            else:
+                if task.options is not None and task.options.is_traced:
+                    given.traced.append(task.id)
+                given.by_ledger.setdefault(ledger.key, []).append(task)
+            count += 1
+            sent_bytes += task.sent_bytes
+            if count == limit:
+                break
+            next_task = lane.head()
+            if next_task is None or (self._only_unlogged and next_task.is_logged):
+                break
+            if sent_bytes + next_task.sent_bytes > BATCHED_BYTES:
+                break
+            task, cost_us = next_task, RIDES
         ledger.moved()
-        return 1
+        return count
 
 
 class Heads:

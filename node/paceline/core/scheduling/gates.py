@@ -29,7 +29,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final, TypeAlias
 
 from paceline.core.scheduling.paces import Pace
-from paceline.core.scheduling.placement import key_of
+from paceline.core.scheduling.placement import Key, key_of
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import Task
 from paceline_protocol.limits import MAX_INT
@@ -42,15 +42,15 @@ MAX_LINES: Final = 64
 STALE: Final = 64
 """Entries of a heap whose tasks have left it: beyond so many, and as many as there are others, they are removed."""
 
-LineKey: TypeAlias = tuple[str, int, int, str, str, int, bool]
-"""What tells apart tasks of one gate: those that other nodes may be given, or with another limit. (queue, limit, rate,
-tags, needs, part of their affinity, whether they run alone)"""
+LineKey: TypeAlias = tuple[str, int, int, Key, bool]
+"""What tells apart tasks of one gate: those that other nodes may be given, that go with others, or with another
+limit. (queue, limit, rate, placement, whether they run alone)"""
 _Entry: TypeAlias = tuple[int, int, Task]
 
 
 def line_key(options: CallOptions, *, runs_alone: bool) -> LineKey:
     """The line of a task. Whatever else comes to say which nodes may be given a task belongs here."""
-    return options.queue, options.max_running, options.rate, *key_of(options), runs_alone
+    return options.queue, options.max_running, options.rate, key_of("", options), runs_alone
 
 
 class Ordered:

@@ -38,7 +38,7 @@ from itertools import islice
 from typing import Final
 
 from paceline.core.measures.tally import Tally
-from paceline.core.scheduling.credits import LONG_US, NodeLedger
+from paceline.core.scheduling.credits import LONG_US, RIDES, NodeLedger
 from paceline.core.scheduling.gates import Gates, LimitGate
 from paceline.core.scheduling.inputs import Inputs
 from paceline.core.scheduling.lanes import Lane
@@ -204,6 +204,10 @@ class LiveTasks:
         """The queue of a live task."""
         return self.queues.default if task.options is None else self.queues.of(task.options.queue)
 
+    def lane_of(self, task: Task) -> Lane | None:
+        """The lane of a task that waits in one."""
+        return self.queue_of(task).lanes_for(task, task.state).lane_of(task.name)
+
     # --- tasks come and end -------------------------------------------------------------------------------------
 
     def admit(self, task: Task, now: float, *, delayed: bool = False) -> None:
@@ -243,7 +247,7 @@ class LiveTasks:
         self.live[task.id] = task
         self.live_bytes += task.size_bytes()
         if task.options is not None:
-            self.queues.enters(task.options)
+            self.queues.enters(task.name, task.options)
             if task.options.ends_with_client:
                 self.owners.add(task)
             if task.options.is_in_graph:
@@ -334,7 +338,7 @@ class LiveTasks:
         self._delayed.take(old)
         self.live_bytes += new.size_bytes() - old.size_bytes()
         if old.options is not None:
-            self.queues.leaves(old.options)
+            self.queues.leaves(old.name, old.options)
             if old.options.ends_with_client:
                 self.owners.remove(old)
         new.state, new.session = old.state, old.session
@@ -343,7 +347,7 @@ class LiveTasks:
         new.sent_at = old.sent_at
         self.live[new.id] = new
         if new.options is not None:
-            self.queues.enters(new.options)
+            self.queues.enters(new.name, new.options)
             if new.options.ends_with_client:
                 self.owners.add(new)
         self._delayed.put(new)
@@ -362,7 +366,7 @@ class LiveTasks:
             if self._failed:
                 self._failed.pop(task_id, None)
             if task.options is not None:
-                self.queues.leaves(task.options)
+                self.queues.leaves(task.name, task.options)
                 if task.options.ends_with_client:
                     self.owners.remove(task)
                 if task.options.has_inputs:
@@ -802,10 +806,10 @@ class LiveTasks:
             self._check_ledger(ledger)
         for node_id, ledger in self.ledgers.items():
             self._check_room(node_id, ledger.room)
-        asked = Counter((options.queue, *key_of(options)) for options in self._placed_options())
+        asked = Counter((options.queue, key_of(name, options)) for name, options in self._placed_options())
         for queue in self.queues.by_name.values():
             for key, placed in queue.placed.items():
-                if placed.placement.live != asked.pop((queue.name, *key), 0):
+                if placed.placement.live != asked.pop((queue.name, key), 0):
                     raise Misplaced(f"{placed.placement.live} live tasks with {placed.placement.shown} are counted")
         if asked:
             raise Misplaced(f"tasks ask for {asked}, which nobody knows")
@@ -834,9 +838,9 @@ class LiveTasks:
         if self.live_bytes != sum(task.size_bytes() for task in self.live.values()):
             raise Misplaced(f"{self.live_bytes} bytes are counted")
 
-    def _placed_options(self) -> list[CallOptions]:
-        asked = [task.options for task in self.live.values() if task.options is not None]
-        return [options for options in asked if options.is_placed]
+    def _placed_options(self) -> list[tuple[str, CallOptions]]:
+        asked = [(task.name, task.options) for task in self.live.values() if task.options is not None]
+        return [(name, options) for name, options in asked if options.is_placed]
 
     def _check_room(self, node_id: str, room: Room) -> None:
         taken = Counter[str]()
@@ -860,6 +864,8 @@ class LiveTasks:
             raise Misplaced(f"{ledger.node_id} is charged {ledger.parked_cost_us} us of parked tasks, of {parked}")
         if not ledger.parked.keys() <= ledger.held.keys():
             raise Misplaced(f"{ledger.node_id} has {len(ledger.parked)} parked tasks, and not all of them are there")
+        if ledger.riding != sum(task.cost_us == RIDES for task in ledger.held.values()):
+            raise Misplaced(f"{ledger.riding} tasks that go with others are counted at {ledger.node_id}")
         if ledger.cost_us != sum(task.cost_us for task in ledger.held.values()):
             raise Misplaced(f"{ledger.node_id} is charged {ledger.cost_us} us, which is not what its tasks cost")
         unsent = sum(task.sent_bytes for task in ledger.held.values() if task.is_starting)

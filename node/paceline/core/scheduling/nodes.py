@@ -17,19 +17,20 @@ The file is long, as it has each message of that conversation, in both direction
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from math import inf
 from typing import Final
 
 from paceline.core.incarnation import INCARNATION_SHIFT
 from paceline.core.scheduling.cancelling import Cancelling
-from paceline.core.scheduling.credits import ASYNC_SUFFIX
+from paceline.core.scheduling.credits import ASYNC_SUFFIX, RIDES
 from paceline.core.scheduling.defaults import Defaults
 from paceline.core.scheduling.demand import more_wanted
 from paceline.core.scheduling.dispatch import Dispatcher
 from paceline.core.scheduling.due_tasks import DueTasks
 from paceline.core.scheduling.live_tasks import LiveTasks
-from paceline.core.scheduling.placement import NO_PLACES
+from paceline.core.scheduling.placement import NO_PLACES, Key, key_of
 from paceline.core.scheduling.recent_names import RecentNames
 from paceline.core.scheduling.recording import Recording
 from paceline.core.settings import Settings
@@ -258,12 +259,22 @@ class Nodes:
         self._recording.give_back(missing, now)
         # What is not live here has ended, or was never accepted, and then its client submits it anew.
         self._revoke(node_id, [task_id for task_id in held if task_id not in self._tasks.live])
+        taken = Counter[Key]()
         for task_id, attempt in held.items():
             task = self._tasks.live.get(task_id)
             if task is not None and self._tasks.can_be_adopted(task, attempt):
-                self._tasks.adopt(task, node_id, attempt, self._dispatcher.cost_us(task.name, attempt))
+                self._tasks.adopt(task, node_id, attempt, self._cost_us(task, attempt, taken))
         has_others = had_no_room and not all(self._is_there(task_id, node_id) for task_id in held)
         self._tasks.ledgers[node_id].room.is_full = has_others
+
+    def _cost_us(self, task: Task, attempt: int, taken: Counter[Key]) -> int:
+        """What a task is charged for that its node has. ``taken``: how many it has of those that go together."""
+        if task.options is not None and task.options.batch > 1 and not task.runs_alone:
+            key = key_of(task.name, task.options)
+            taken[key] += 1
+            if taken[key] % task.options.batch != 1:
+                return RIDES
+        return self._dispatcher.cost_us(task.name, attempt)
 
     def _is_there(self, task_id: bytes, node_id: str) -> bool:
         """Whether this leader knows that the task is at this node."""
@@ -463,7 +474,9 @@ class Nodes:
         return task_id, attempt, name, envelope(args, self._tasks.inputs.results_of(task)), options
 
     def _alone(self, task: Task, assignment: Assignment) -> Assignment:
-        """As it is sent to a node that would run it beside others."""
+        """As it is sent to a node that would run it beside others, or call its function for others, too."""
+        if task.options is not None and task.options.batch > 1:
+            return *assignment[:ASSIGNMENT_OPTIONS], alone(assignment[ASSIGNMENT_OPTIONS])
         others = self._tasks.async_ledgers.get(task.node)
         if others is None or task.name not in others.names:
             return assignment

@@ -35,6 +35,13 @@ def waits_for_preferred(lane: Lane, task: Task, now: float) -> bool:
     return now < task.arrived_at + options.affinity_wait_s
 
 
+def opens_at(lane: Lane, placement: Requirements) -> float:
+    """Until when the lane's tasks, which go together, wait for others; -inf if there are enough."""
+    if lane.lanes.count >= placement.batch:
+        return -inf
+    return lane.oldest_arrived_at() + placement.window_s
+
+
 def _has_room(lane: Lane, placement: Requirements, ledger: NodeLedger, cost_us: int) -> bool:
     """Whether a node may be given the lane's next task. What takes amounts is given only in the place of a slot or a
     spare task, and not since all that its node holds is short: what it takes nobody else has meanwhile."""

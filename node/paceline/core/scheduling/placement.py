@@ -20,17 +20,26 @@ model in memory, the next one finds. Which node that is follows from a hash of b
 and a node that comes or goes moves its own share alone (rendezvous hashing, Thaler and Ravishankar 1998). So that there
 are not as many lanes as texts, the texts are in AFFINITY_PARTS parts, and the tasks of a part have a lane and prefer a
 node. No task waits behind one that waits for another node. After its ``affinity_wait`` a task goes to any node.
+
+Calls that are handed to their function together (``batch``) wait in lanes of their own, too, those of each name and of
+equal options: so what is in front of such a lane goes together, and how many wait there is how many there are to go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 from zlib import crc32
 
 from paceline.core.state.call_options import CallOptions
+from paceline_protocol.messages.records import Options
 from paceline_protocol.places import Amounts, amounts_of, tags_of
+
+Together: TypeAlias = tuple[tuple[str, int | str | bytes], ...]
+Key: TypeAlias = tuple[str, str, int, str, Together]
+"""What tells placements apart: tags, needs, the part of the affinity; and of what goes together the name, and the
+options that its calls have in common."""
 
 KEEP_AFTER_S: Final = 1.0
 """For so long the first task of a lane may find no room; then a node is kept for it."""
@@ -96,12 +105,17 @@ class Room:
 
 class Requirements:
     """What some tasks of one queue ask for, as :class:`CallOptions` has it. ``live``: how many of them there are,
-    wherever they are."""
+    wherever they are. ``batch``: how many of them go together, and ``window_s``: how long the first waits for others.
+    """
 
-    __slots__ = ("amounts", "live", "needs", "part", "tags")
+    __slots__ = ("amounts", "batch", "live", "needs", "part", "tags", "window_s")
 
-    def __init__(self, tags: str, needs: str, part: int = -1) -> None:
-        """``part``: of all affinities; -1 without one."""
+    def __init__(self, tags: str, needs: str, part: int = -1, name: str = "", together: Together = ()) -> None:
+        """``part``: of all affinities; -1 without one. ``name``, ``together``: of those that go together."""
+        common: Options = dict(together)
+        self.batch: int = common.get("batch", 1)
+        window_ms: int = common.get("batch_window", 0)
+        self.window_s = window_ms / 1_000
         self.part = part
         self.needs = needs
         self.tags: frozenset[str] = frozenset(tags_of(tags))
@@ -148,6 +162,11 @@ def part_of(affinity: str) -> int:
     return crc32(affinity.encode()) % AFFINITY_PARTS if affinity else -1
 
 
-def key_of(options: CallOptions) -> tuple[str, str, int]:
-    """What tells placements apart."""
-    return options.tags, options.needs, part_of(options.affinity)
+def key_of(name: str, options: CallOptions) -> Key:
+    """Where a call waits that asks for this."""
+    return key_in(name, options.tags, options.needs, options.affinity, options.together)
+
+
+def key_in(name: str, tags: str, needs: str, affinity: str, common: Together) -> Key:
+    """The same, of what it asks for. ``common``: see ``options.together``."""
+    return tags, needs, part_of(affinity), name if common else "", common

@@ -19,7 +19,7 @@ from paceline.core.scheduling.ageing import Ageing
 from paceline.core.scheduling.credits import NodeLedger
 from paceline.core.scheduling.fair_lines import FairTurns
 from paceline.core.scheduling.lanes import Lane, Lanes
-from paceline.core.scheduling.placement import PLACEMENTS_LIMIT, Requirements, key_of, part_of
+from paceline.core.scheduling.placement import PLACEMENTS_LIMIT, Key, Requirements, key_of
 from paceline.core.scheduling.runners import Runners
 from paceline.core.state.call_options import CallOptions
 from paceline.core.state.task import State, Task
@@ -119,13 +119,13 @@ class Queue(QueueLanes):
         self.is_paused = False
         self.turn = 0
         self.live = 0
-        self.placed: dict[tuple[str, str, int], Placed] = {}
+        self.placed: dict[Key, Placed] = {}
 
     def lanes_for(self, task: Task, state: int) -> Lanes:
         """Where a task of this queue waits, which is READY or RECOVERED."""
         options = task.options
         if options is not None and options.is_placed:
-            return self.placed[key_of(options)].lanes_of(task, state)
+            return self.placed[key_of(task.name, options)].lanes_of(task, state)
         return self.lanes_of(task, state)
 
     @property
@@ -200,25 +200,25 @@ class Queues:
 
     # --- what tasks ask of their nodes (placement.py) -----------------------------------------------------------
 
-    def enters(self, options: CallOptions) -> None:
-        """A live task has come that has these options."""
+    def enters(self, name: str, options: CallOptions) -> None:
+        """A live task of this name has come that has these options."""
         queue = self.of(options.queue)
         queue.live += 1
         if options.is_placed:
-            self._placed(queue, options).placement.live += 1
+            self._placed(queue, key_of(name, options)).placement.live += 1
 
-    def leaves(self, options: CallOptions) -> None:
+    def leaves(self, name: str, options: CallOptions) -> None:
         """It has ended."""
         queue = self.by_name[options.queue]
         queue.live -= 1
         if options.is_placed:
-            queue.placed[key_of(options)].placement.live -= 1
+            queue.placed[key_of(name, options)].placement.live -= 1
 
-    def has_room_to_place(self, queue: str, tags: str, needs: str, affinity: str) -> bool:
+    def has_room_to_place(self, queue: str, key: Key) -> bool:
         """Whether a task of this queue may ask for this, as others do, or something else is asked for no more."""
         if self._placed_count < PLACEMENTS_LIMIT:
             return True
-        if (known := self.by_name.get(queue)) is not None and (tags, needs, part_of(affinity)) in known.placed:
+        if (known := self.by_name.get(queue)) is not None and key in known.placed:
             return True
         self._sweep_placed()
         return self._placed_count < PLACEMENTS_LIMIT
@@ -228,9 +228,9 @@ class Queues:
         """Whether tasks ask something of their nodes, or did until lately."""
         return self._placed_count > 0
 
-    def placement_of(self, options: CallOptions) -> Requirements:
+    def placement_of(self, name: str, options: CallOptions) -> Requirements:
         """What a live task asks for."""
-        return self.by_name[options.queue].placed[key_of(options)].placement if options.is_placed else NOTHING
+        return self.by_name[options.queue].placed[key_of(name, options)].placement if options.is_placed else NOTHING
 
     def placed(self) -> list[Placed]:
         """All tasks that wait and ask something, by what that is."""
@@ -248,8 +248,7 @@ class Queues:
             for lane in placed.served(is_settled)
         ]
 
-    def _placed(self, queue: Queue, options: CallOptions) -> Placed:
-        key = key_of(options)
+    def _placed(self, queue: Queue, key: Key) -> Placed:
         placed = queue.placed.get(key)
         if placed is None:
             if self._placed_count >= self._sweep_placed_at:

@@ -24,6 +24,7 @@ from paceline_protocol.options import (
     UNIQUE_FOR_S,
     is_logged,
     is_traced,
+    together,
 )
 from paceline_protocol.places import Amounts, amounts_of
 
@@ -49,8 +50,8 @@ class CallOptions:
     it was admitted, if that is to be remembered. ``ends_with_client``: it is cancelled when its client is gone.
     ``is_limited``: only so many of its name and key may run at once, or start in a period.
     ``is_keyed``: its id follows from a key, and it holds that key until its result is kept no longer.
-    ``is_placed``: it asks for tags, takes amounts of what its node declares, or has an affinity. ``tags`` and
-    ``needs``: which, as text, and ``amounts`` the latter.
+    ``is_placed``: it asks for tags, takes amounts of what its node declares, has an affinity, or is handed to its
+    function with others. ``tags`` and ``needs``: which, as text, and ``amounts`` the latter.
     ``is_in_graph``: it belongs to a graph; ``graph``: which.
     ``has_inputs``: it depends on tasks; ``input_bytes``: what it takes to send it their results, which the leader sets
     once they have ended: the one thing here that is not of the call, and of no other, as no two share their inputs.
@@ -90,7 +91,7 @@ class CallOptions:
         self.waits_for_commit: Final[bool] = starts_once or is_keyed or wire.get("confirm") == COMMITTED
         self.is_logged: Final[bool] = is_logged(wire)
         self.is_traced: Final[bool] = is_traced(wire)
-        self.is_placed: Final[bool] = "needs" in wire or "tags" in wire or "affinity" in wire
+        self.is_placed: Final[bool] = "needs" in wire or "tags" in wire or "affinity" in wire or "batch" in wire
         self.is_in_graph: Final[bool] = bool(wire.get("graph", 0))
         self.ends_with_client: Final[bool] = wire.get("on_client_lost") == CANCEL
         not_before_ms: int = wire.get("not_before", 0)
@@ -153,6 +154,16 @@ class CallOptions:
     @property
     def affinity_wait_s(self) -> float:
         return (self._number("affinity_wait") or _AFFINITY_WAIT_MS) / 1_000
+
+    @property
+    def batch(self) -> int:
+        """How many calls its function is called with at once, at most."""
+        return max(1, self._number("batch"))
+
+    @property
+    def together(self) -> tuple[tuple[str, int | str | bytes], ...]:
+        """What it has in common with those that it may be handed out with, () for none."""
+        return together(self._map) if self.is_placed else ()
 
     @property
     def amounts(self) -> Amounts:

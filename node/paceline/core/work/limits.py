@@ -138,12 +138,14 @@ class LimitedTask(NamedTuple):
 
 class TimeLimits:
     """Of the workers of one node. ``next_at``: when the first of their tasks is over its limit, inf if none has one.
-    ``to_cancel``: workers, and tasks that are to be cancelled in their loops; emptied by the caller."""
+    ``to_cancel``: workers, and tasks that are to be cancelled in their loops; ``also_over``: workers that are being
+    killed, and others of their tasks that are over as well, of a call for several. Both are emptied by the caller."""
 
-    __slots__ = ("_killed", "_running", "next_at", "to_cancel")
+    __slots__ = ("_killed", "_running", "also_over", "next_at", "to_cancel")
 
     def __init__(self) -> None:
         self.next_at = inf
+        self.also_over: list[tuple[bytes, LimitedTask]] = []
         self.to_cancel: list[tuple[bytes, LimitedTask]] = []
         self._running: dict[tuple[bytes, bytes], LimitedTask] = {}  # by worker and task
         self._killed: dict[bytes, LimitedTask] = {}  # likewise: those that are being ended for it
@@ -195,6 +197,8 @@ class TimeLimits:
             if worker_id not in self._killed:  # else it is being ended for another one
                 self._killed[worker_id] = task
                 over.append((worker_id, task))
+            elif not task.is_async:
+                self.also_over.append((worker_id, task))
         self._find_next()
         return over
 

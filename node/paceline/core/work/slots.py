@@ -9,6 +9,9 @@ A task is bound to a worker as late as possible: one at a time, except short one
 ``BATCH_TIME_US`` of expected work. A worker gets its next batch while it runs a short one, so that it never waits for
 a hop.
 
+Calls that are handed to their function together (``batch``) are given to a worker that has nothing else to do, in one
+Run of their own. So a Run that has any of them is one call, and all of them have begun once the first has.
+
 A worker that is to be replaced leaves (:meth:`Slots.leave`). As one that was given as many tasks as it may be, it does
 so by itself, and nothing is bound to it that goes beyond. While it runs what it has it is a slot as any other, so that
 a node runs as many tasks at a time as it has workers, whichever of them leave.
@@ -48,6 +51,7 @@ from paceline_protocol.cancelled import LOST, NOT_AGAIN
 from paceline_protocol.codec import decode_failed_attempt, encode_defaults, encode_own_schedules
 from paceline_protocol.errors import LimitExceeded, ProtocolError
 from paceline_protocol.limits import (
+    BATCHED_BYTES,
     MAX_DEFAULTS_BYTES,
     MAX_INT,
     MAX_TASK_NAMES,
@@ -69,7 +73,7 @@ from paceline_protocol.messages.records import (
     TaskEnd,
 )
 from paceline_protocol.messages.schedules import OwnSchedule
-from paceline_protocol.options import is_traced, understood, with_end, with_units
+from paceline_protocol.options import is_traced, together, understood, with_end, with_units
 from paceline_protocol.payload import ERROR_LIMIT_BYTES
 from paceline_protocol.places import Units
 
@@ -255,8 +259,8 @@ class Slots:
             end = _end_with_worker(task_id, running[0], killed_for, slot, now)
             if end is None and self.draining.takes_back(task_id, running[2], is_given_up):
                 self.held.let_go({task_id})
-            elif end is None and cause and task_id != cause and _is_spared(running):
-                spared.append(running)
+            elif end is None and cause and task_id != cause and _is_spared(kept := slot.kept(task_id, running)):
+                spared.append(kept)
             elif end is None:
                 lost.append((task_id, running[0]))
                 self.tally.executed(running[2], TaskEnd.LOST, 0)
@@ -334,6 +338,9 @@ class Slots:
         """The workers that are to be killed, as each runs a task for longer than that may, with these tasks. What runs
         beside others is first ``to_cancel``."""
         over = self.limits.take_over(now)
+        also_over, self.limits.also_over = self.limits.also_over, []
+        for worker_id, task in also_over:
+            self.workers[worker_id].over[task.task_id] = task
         to_cancel, self.limits.to_cancel = self.limits.to_cancel, []
         for worker_id, task in to_cancel:
             self.workers[worker_id].over[task.task_id] = task
@@ -702,6 +709,14 @@ class Slots:
                 passed.append(queue.popleft())  # another worker can
                 continue
             options = assignment[ASSIGNMENT_OPTIONS]
+            if options is not None and "batch" in options:
+                if running or batch:
+                    break
+                batch = self._take_together(slot, options, room, now)
+                if batch:
+                    batch_us = UNKNOWN_US
+                    break
+                continue  # none of them may start any more
             may_be_killed = options is not None and may_end_worker(options)
             if options is not None and may_be_killed and is_past_deadline(options, now):
                 queue.popleft()
@@ -738,6 +753,34 @@ class Slots:
         if len(batch) == room:
             self.leave(slot.worker_id, f"it has run as many tasks as it may, {slot.given}")
         return tuple(batch)
+
+    def _take_together(self, slot: WorkerSlot, options: Options, room: int, now: float) -> list[Assignment]:
+        """Take the next calls that are handed to their function together: those of the first one's name and options
+        that stand next to each other, as the leader has given them. The worker has nothing else to do, begins all of
+        them at once, and is given nothing behind them. Those whose deadlines are reached are given back."""
+        queue, name, common = self.queue, self.queue[0][ASSIGNMENT_NAME], together(options)
+        limit = min(room, 1 if "alone" in options else max(1, options["batch"]))
+        taken: list[Assignment] = []
+        args_bytes = 0
+        while queue and len(taken) < limit:
+            assignment = queue[0]
+            task_id, attempt, its_name, args, its_options = assignment
+            if its_name != name or its_options is None or together(its_options) != common:
+                break
+            if is_past_deadline(its_options, now):
+                queue.popleft()
+                self.given_back.append(task_id)
+                continue
+            args_bytes += len(args)
+            if taken and args_bytes > BATCHED_BYTES:
+                break
+            queue.popleft()
+            slot.running[task_id] = (attempt, 0 if taken else UNKNOWN_US, name, None, now)
+            if may_end_worker(its_options):
+                self.limits.begins(slot.worker_id, assignment, now)
+            taken.append(assignment)
+        slot.together = {each[0]: each for each in taken}
+        return taken
 
     def _with_units(self, worker_id: bytes, assignment: Assignment) -> Assignment:
         """As the worker is given it, which has just begun it."""
@@ -785,6 +828,8 @@ class Slots:
             if end != _CANCELLED:
                 durations.observe(charged[2], ran_us)
             tally.executed(charged[2], end if end != MAY_RETRY else _FAILED, ran_us)
+        if slot.together and not running:
+            slot.together = {}
         if slot.asked_back:
             slot.asked_back.intersection_update(running)
         if stopping:

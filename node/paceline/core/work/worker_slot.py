@@ -67,7 +67,8 @@ def own_max_tasks(worker_id: bytes, max_tasks: int) -> int:
 class WorkerSlot:
     """One worker process, and the tasks that it was given. It begins them in that order, and answers in that order.
     ``taken_back``: those that others may have by now, and the one behind which it cleans up, until the worker has
-    answered for them, too. ``asked_back``: those that the leader has asked for, while it is not known whether this
+    answered for them, too. ``together``: those that its function is called with at once, as they were given.
+    ``asked_back``: those that the leader has asked for, while it is not known whether this
     worker begins them. ``stopping``: those that it is asked to stop. ``max_tasks``: how many it may be given."""
 
     __slots__ = (
@@ -89,6 +90,7 @@ class WorkerSlot:
         "running",
         "stopping",
         "taken_back",
+        "together",
         "told_at",
         "told_before",
         "told_through",
@@ -104,8 +106,9 @@ class WorkerSlot:
         self.answered = 0  # tasks, since it is ready
         self.taken_back: set[bytes] = set()
         self.asked_back: set[bytes] = set()
+        self.together: dict[bytes, Assignment] = {}
         self.stopping: set[bytes] = set()
-        self.over: dict[bytes, LimitedTask] = {}  # of an async one (async_slot.py): cancelled for their limits
+        self.over: dict[bytes, LimitedTask] = {}  # of several at once: those that are over their limits
         self.is_async = False
         self.cleaning_up = ""  # the name of the task behind which it cleans up
         self.held_up = False  # by that, for longer than anything is to wait for it
@@ -203,6 +206,11 @@ class WorkerSlot:
             self.cost_us -= cost_us
         self.taken_back.update(ids)
         return back
+
+    def kept(self, task_id: bytes, given: Running) -> Running:
+        """What it was given, with the task itself if that is known: one that was begun with others may begin again."""
+        attempt, cost_us, name, assignment, given_at = given
+        return attempt, cost_us, name, self.together.get(task_id, assignment), given_at
 
     def cause_of_end(self, blamed: int) -> bytes:
         """The task that has ended it, of several that it ran; b"" if that is not known, or it ran one."""

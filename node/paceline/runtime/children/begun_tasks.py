@@ -19,11 +19,17 @@ import mmap
 import os
 import struct
 
-NUMBERS = struct.Struct("@QQQQ")
+from paceline.stop_signal import ASKED_NUMBERS
+
+NUMBERS = struct.Struct(f"@QQQQ{ASKED_NUMBERS}Q")
 """Tasks that the worker has begun since its start, which the worker writes; which it is not to begin any more, up to
 the last of them, and the last of those that it is asked to stop, which the node writes; and the last of these that it
 has seen, which the worker writes. Each is written in one store. A worker that runs many at once is asked to stop
-some in another way: there the last is the number of the task whose code it runs just now."""
+some in another way: there the last is the number of the task whose code it runs just now. Behind them stand the tasks
+that it is asked to stop, each where its number says, as it may run several at once in one call of their function."""
+
+
+_FIRST_PLACE = 4
 
 
 class BegunTasks:
@@ -58,8 +64,11 @@ class BegunTasks:
         """The worker is asked to stop this task, and is not to begin it any more. Of several the last counts: it had
         answered for those before it, or was about to, when it came to that one. False: it has seen that."""
         self.withhold(number)
+        place = _FIRST_PLACE + number % ASKED_NUMBERS
+        is_new = self._numbers[place] != number
+        self._numbers[place] = number
         self._numbers[2] = max(number, self._numbers[2])
-        return self._numbers[3] < number
+        return is_new or self._numbers[3] < number
 
     def close_fd(self) -> None:
         os.close(self.fd)
