@@ -417,6 +417,7 @@ class SimulatedChildren:
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
         self._introduced: set[bytes] = set()
+        self._has_more = False
 
     def introduces_itself(self, worker_id: bytes) -> bool:
         is_first = worker_id not in self._introduced
@@ -427,8 +428,9 @@ class SimulatedChildren:
         return next((worker for worker in self._node.workers if worker.worker_id == worker_id), None)
 
     def have_more(self, count: int) -> bool:
-        if len(self._node.workers) > self._node.world.workers_per_node:
+        if self._has_more:
             return False
+        self._has_more = True
         for _ in range(count):
             self._node.add_worker()
         return True

@@ -437,7 +437,8 @@ class World:
         leader = self.leader()
         if leader is None:
             return
-        voters = leader.consensus.config.voters
+        config = leader.consensus.config
+        voters = {*config.voters, *config.learners}  # a learner may be made one meanwhile
         there = {node.core.node_id for node in self.nodes if node.core is not None and node is not alone}
         if len(there.intersection(voters)) <= len(voters) // 2:
             return

@@ -9,6 +9,7 @@ import pytest
 
 from core.scheduling.test_leader import Lead, tid
 from core.takeovers import taken_over
+from modes import source_only
 from paceline.core.feature_levels import NodeTooOld
 from paceline.core.reports.found import found
 from paceline.core.reports.graphs import PAGE_GRAPHS, graphs
@@ -183,6 +184,7 @@ def test_graphs_are_in_snapshots_in_their_order_and_wrong_ones_are_refused() -> 
         GraphSection().read((("a", (("accepted", 1), ("vanished", 1))),))
 
 
+@source_only
 def test_no_more_graphs_than_the_limit_have_tasks_and_one_that_has_may_have_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
